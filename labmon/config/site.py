@@ -1,0 +1,286 @@
+"""What a site file may say (format version 1). The reference is `config/example-site.yaml`, which is tested."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from labmon.config.types import Duration, Id, Number, Period, Secret, Size, Strict, Text
+
+Grade = Literal["A", "B", "C", "D", "CNC", "none"]
+AreaState = Literal["at-rest", "in-operation", "maintenance"]
+Role = Literal["viewer", "operator", "engineer", "qa"]
+AlarmClassName = Literal["action", "alert", "technical"]
+Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
+
+
+class SiteHead(Strict):
+    """Which site, and the zone in which people there read times."""
+
+    id: Id
+    name: Text
+    timezone: str = "UTC"
+
+
+class GatewayHead(Strict):
+    """Which gateway of the site this file configures."""
+
+    id: Id
+    name: Text | None = None
+
+
+class AreaConfig(Strict):
+    """An area with its GMP grade and state."""
+
+    id: Id
+    name: Text
+    grade: Grade = "none"
+    state: AreaState = "in-operation"
+
+
+class Limit(Strict):
+    """One class of limit in a profile: high, low or both, with dead-band and delays."""
+
+    level: Literal["alert", "action"]
+    high: Number | None = None
+    low: Number | None = None
+    dead_band: Annotated[Number, Field(ge=0)] = 0.0
+    on_delay: Duration = 0.0
+    off_delay: Duration = 0.0
+
+
+class Profile(Strict):
+    """Limits and delays with one reason and one version; channels refer to it by name."""
+
+    version: Annotated[int, Field(ge=1)]
+    reason: Text
+    source: Text | None = None
+    unit: str
+    limits: list[Limit] = []
+    silence: Period | None = None
+    """Technical alarm when no reading with a value arrived for so long; default three times the interval."""
+    bad_quality: Period | None = None
+    """Technical alarm when readings stay bad for so long; default as `silence`."""
+
+
+class Calibration(Strict):
+    """value = reported * gain + offset, in the channel's unit, from a certificate."""
+
+    offset: Number = 0.0
+    gain: Annotated[Number, Field(gt=0)] = 1.0
+    certificate: Text
+    date: Text
+    due: Text | None = None
+
+
+class ChannelConfig(Strict):
+    """One channel of a device that this site records."""
+
+    id: Id
+    from_: str | None = None
+    """The driver's channel; the same id when left out."""
+    name: Text | None = None
+    place: str = ""
+    unit: str | None = None
+    limits: str | None = None
+    """Name of a profile."""
+    calibration: Calibration | None = None
+    instruction: str = ""
+
+
+class DeviceConfig(Strict):
+    """One instrument on a line."""
+
+    id: Id
+    name: Text
+    driver: str
+    area: Id
+    asset: str = ""
+    address: int | str | None = None
+    """Modbus unit id, or what the driver calls an address."""
+    params: dict[str, Any] = {}
+    every: dict[str, Period] = {}
+    """Interval per query name where it shall differ from the driver's."""
+    timeout: Period | None = None
+    instruction: str = ""
+    channels: list[ChannelConfig] | None = None
+    """Left out: every channel of the driver, under its own id."""
+
+
+class SerialConfig(Strict):
+    """A serial port. Settings left out come from the driver."""
+
+    port: str
+    baud: int | None = None
+    bits: Literal[7, 8] | None = None
+    parity: Literal["N", "E", "O"] | None = None
+    stop: Literal[1, 2] | None = None
+    rtscts: bool | None = None
+    local_echo: bool = False
+
+
+class TcpConfig(Strict):
+    """A TCP endpoint; one line however many unit ids stand behind it."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 502
+
+
+class LineConfig(Strict):
+    """One physical conversation with the devices on it."""
+
+    id: Id
+    name: Text | None = None
+    serial: SerialConfig | None = None
+    tcp: TcpConfig | None = None
+    framing: Framing | None = None
+    """Left out: the driver's first for this kind of line."""
+    quiet: Duration | None = None
+    """Silence kept before each request, where it shall be longer than the protocol's own."""
+    devices: list[DeviceConfig]
+
+
+class User(Strict):
+    """A person who may give commands. `pin` is a hash made by `labmon user pin`."""
+
+    id: Id
+    name: Text
+    role: Role
+    pin: Secret | None = None
+    system_user: str | None = None
+    """Login name on the gateway; names this user on the local socket."""
+
+
+class TlsConfig(Strict):
+    """TLS towards the broker; the system's authorities when `ca` is left out."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: Secret | None = None
+
+
+class MqttConfig(Strict):
+    """The broker."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    tls: TlsConfig | None = None
+    user: str | None = None
+    password: Secret | None = None
+    ingest_user: str | None = None
+    """Credentials of `labmon ingest` where they differ (they should)."""
+    ingest_password: Secret | None = None
+    protocol: Literal["5", "3.1.1"] = "5"
+    """3.1.1 is for the embedded demonstration broker only."""
+    keepalive: Period = 30.0
+
+
+class InfluxConfig(Strict):
+    """InfluxDB 2.x or 3.x by /api/v2/write, or what speaks the same."""
+
+    url: str
+    org: str = "-"
+    bucket: str
+    token: Secret
+    timeout: Period = 10.0
+
+
+class SqliteConfig(Strict):
+    """A local SQLite store: the demonstration's, and a laboratory's without a database."""
+
+    path: str
+
+
+class StoreConfig(Strict):
+    """Where ingest writes. Its id names the cursor that its confirmations move."""
+
+    id: Id
+    influxdb: InfluxConfig | None = None
+    sqlite: SqliteConfig | None = None
+
+
+class EmailChannel(Strict):
+    """A mail server."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    tls: Literal["none", "starttls", "tls"] = "starttls"
+    ca: str | None = None
+    from_: str
+    user: str | None = None
+    password: Secret | None = None
+    timeout: Period = 20.0
+
+
+class WebhookChannel(Strict):
+    """An HTTP endpoint that takes a JSON POST, signed with HMAC-SHA256 where a secret is given."""
+
+    url: str
+    secret: Secret | None = None
+    ca: str | None = None
+    timeout: Period = 20.0
+
+
+class NoticeChannel(Strict):
+    """One way by which notices go out."""
+
+    id: Id
+    email: EmailChannel | None = None
+    webhook: WebhookChannel | None = None
+
+
+class Person(Strict):
+    """A person, or a role's shared mailbox, that notices go to."""
+
+    id: Id
+    name: Text
+    email: str | None = None
+
+
+class Route(Strict):
+    """Which notices go to whom, and how."""
+
+    classes: list[AlarmClassName]
+    areas: list[Id] | None = None
+    to: list[Id]
+    by: list[Id]
+
+
+class NoticesConfig(Strict):
+    """Notice channels, people and routes."""
+
+    channels: list[NoticeChannel] = []
+    people: list[Person] = []
+    routes: list[Route] = []
+    acknowledge: str = "labmon alarm ack {alarm} --occurrence {occurrence} --reason '...'"
+    """How an alarm is acknowledged, as told in each notice."""
+
+
+class JournalConfig(Strict):
+    """The durable log. Readings are kept by age and size; alarms, events and configuration are not deleted."""
+
+    path: str = "/var/lib/labmon/journal.db"
+    keep_readings: Period = 90 * 86400.0
+    size: Size = 4 * 10**9
+    commit_every: Period = 1.0
+
+
+class Site(Strict):
+    """A whole site file."""
+
+    labmon: Literal[1]
+    site: SiteHead
+    gateway: GatewayHead
+    drivers: list[str] = []
+    """Folders of the site's own driver files, searched before the shipped ones; relative to the site file."""
+    profile_folders: list[str] = []
+    areas: list[AreaConfig]
+    profiles: dict[str, Profile] = {}
+    lines: list[LineConfig]
+    users: list[User] = []
+    mqtt: MqttConfig | None = None
+    stores: list[StoreConfig] = []
+    notices: NoticesConfig = NoticesConfig()
+    journal: JournalConfig = JournalConfig()
+    socket: str = "/run/labmon/control.sock"

@@ -1,0 +1,1 @@
+"""The demonstration: a simulated facility on one machine."""

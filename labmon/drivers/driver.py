@@ -1,0 +1,159 @@
+"""What a driver gives to a line: queries, each with its channels, and answers with one outcome per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+from labmon.links.link import Link
+from labmon.model.reading import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpec:
+    """One channel that a query yields, as the driver file declares it."""
+
+    id: str
+    name: str
+    kind: str
+    """Quantity kind of the units table (temperature, ratio-co2, particle-concentration, state, ...)."""
+    unit: str
+    """UCUM code of the values that `ask` returns."""
+    decimals: int = 2
+    states: Mapping[int, str] = field(default_factory=dict)
+    """Names of the numbers, for an enum or a bit."""
+    raw_type: str = "-"
+    """How the raw value is packed (see model.exchange.Column)."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """value == raw * scale + offset where the driver file says no more than that."""
+
+
+class Outcome(NamedTuple):
+    """One channel of an answer: `value` (in the spec's unit) xor `reason`, flags, and the raw value as sent."""
+
+    value: float | None
+    reason: str | None
+    flags: int = 0
+    raw: Raw = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one query yielded: outcomes in the order of the query's channels.
+
+    For a record: `time` is the instrument's own (UTC ns) and `key` identifies the record, so that one polled twice is
+    one reading.
+    """
+
+    outcomes: Sequence[Outcome]
+    time: int | None = None
+    key: str | None = None
+
+
+class WrongInstrument(Exception):
+    """What answered is not the instrument that the driver file describes; `found` is what it said of itself."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"found {found!r}, expected {expected!r}")
+        self.found = found
+        self.expected = expected
+
+
+class Query(Protocol):
+    """One exchange (or a declared short sequence of them) and all channels that its reply yields."""
+
+    @property
+    def name(self) -> str:
+        """Name within the driver file."""
+        ...
+
+    @property
+    def every(self) -> float:
+        """Default interval in seconds."""
+        ...
+
+    @property
+    def channels(self) -> tuple[ChannelSpec, ...]:
+        """The channels, in the order of the outcomes."""
+        ...
+
+    @property
+    def kind(self) -> Literal["live", "record"]:
+        """Whether the readings are of now, or the instrument's own stored sample."""
+        ...
+
+    async def ask(self, link: Link) -> Answer:
+        """Ask once, without retry.
+
+        Raises Silent, Garbled, Refused or LinkLost (labmon.links.errors) when there is no reply at all; a reply that
+        says that a value is bad is an outcome with a reason.
+        """
+        ...
+
+
+class Identity(Protocol):
+    """The query that tells which instrument it is. Asked on every (re)connect of a device."""
+
+    async def check(self, link: Link) -> str:
+        """Return what the instrument says of itself. Raises WrongInstrument, or what Query.ask raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SerialDefaults:
+    """Serial settings of an instrument as delivered."""
+
+    baud: int = 9600
+    bits: int = 8
+    parity: str = "N"
+    stop: int = 1
+    rtscts: bool = False
+
+
+class Driver(Protocol):
+    """One kind of instrument. A YAML file compiles to this; a Python driver offers the same."""
+
+    @property
+    def id(self) -> str:
+        """`maker/model`, the path below a drivers folder without `.yaml`."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Maker and models, for people."""
+        ...
+
+    @property
+    def framings(self) -> tuple[str, ...]:
+        """Framings it can speak, the preferred first: modbus-rtu, modbus-ascii, modbus-tcp, text."""
+        ...
+
+    @property
+    def serial(self) -> SerialDefaults:
+        """Serial settings as delivered."""
+        ...
+
+    @property
+    def proven(self) -> bool:
+        """Whether every query has an example; one without does not load into service."""
+        ...
+
+    @property
+    def seen_on_hardware(self) -> bool:
+        """Whether at least one example is printed or recorded rather than composed."""
+        ...
+
+    @property
+    def source_text(self) -> str:
+        """The driver file's text (or the Python driver's source), for the configuration entry of the journal."""
+        ...
+
+    def queries(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> list[Query]:
+        """The queries for one device. Raises ValueError when address or params do not fit the driver."""
+        ...
+
+    def identity(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> Identity | None:
+        """The identity check for one device, where the instrument offers one."""
+        ...

@@ -1,0 +1,1 @@
+"""Health of lines and devices as data."""

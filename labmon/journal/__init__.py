@@ -1,0 +1,1 @@
+"""The journal: the one durable log; every consumer is a cursor over it."""

@@ -1,0 +1,1 @@
+"""MQTT: one adapter over paho, and the topics."""

@@ -1,0 +1,1 @@
+"""Notices: messages to people about alarm occurrences, from a durable outbox."""

@@ -1,0 +1,1 @@
+"""Simulated instruments at the level of bytes, from their driver files."""
