@@ -72,6 +72,8 @@ class TimedLink:
         self.stretch = 1.0
         self.cap = math.inf
         self.gap = 0.0
+        self.asked = 0.0
+        """Timeout of the last exchange."""
 
     @property
     def is_open(self) -> bool:
@@ -86,13 +88,18 @@ class TimedLink:
         """Close the line."""
         await self.link.close()
 
-    async def settle(self) -> int:
+    @property
+    def late_after(self) -> float | None:
+        """Seconds after which the reply to the last unanswered request came."""
+        return self.link.late_after
+
+    async def settle(self) -> None:
         """Let the line come to rest."""
-        return await self.link.settle()
+        await self.link.settle()
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
-        timeout = min((self.fixed or timeout) * self.stretch, self.cap)
+        self.asked = timeout = min((self.fixed or timeout) * self.stretch, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
 
 
@@ -136,6 +143,8 @@ class DeviceState:
     wrong: str = ""
     slowest: float = 0.0
     reason: str = ""
+    told_alive: bool = False
+    """Whether the alarm engine knows, since start, that it answers (an alarm may have been left active)."""
 
     @property
     def resting(self) -> bool:
@@ -232,10 +241,10 @@ class Line:
         if self._lost_since is not None:
             log.info("line %s: open again after %.0f s", self.plan.id, time.monotonic() - self._lost_since)
             self._lost_since = None
-            self.recorder.condition(f"line.{self.plan.id}.lost", False, "open again")
         else:
             log.info("line %s: open (%s)", self.plan.id, self.plan.endpoint)
         self._reopens = 0
+        self.recorder.condition(f"line.{self.plan.id}.lost", False, "open")
         self.health.opened(time.monotonic())
         return True
 
@@ -326,9 +335,8 @@ class Line:
             return False
         self._success(device, time.monotonic() - started)
         device.identified = True
-        if device.wrong:
-            device.wrong = ""
-            self.recorder.condition(alarm, False, found)
+        device.wrong = ""
+        self.recorder.condition(alarm, False, found)
         if device.health.identity != found:
             log.info("line %s: device %s: identified as %s", self.plan.id, device.plan.id, found)
             device.health.identity = found
@@ -352,24 +360,35 @@ class Line:
             return
         device.failures += 1
         if isinstance(error, (Silent, Garbled)):
-            late = await self.link.settle()
-            if late and isinstance(error, Silent) and device.link.stretch < STRETCH:
-                device.link.stretch = min(device.link.stretch * 1.5, STRETCH)
-                log.info(
-                    "line %s: device %s: answers late (%.2f s and more): its timeout is now %.1f times its driver's",
-                    self.plan.id, device.plan.id, now - started, device.link.stretch,
-                )  # fmt: skip
-                device.health.late(device.link.stretch)
-                device.failures = min(device.failures, FAILURES - 1)
+            try:
+                await self.link.settle()
+            except LinkError as unsettled:
+                log.debug("line %s: does not settle: %s", self.plan.id, unsettled)
+            self._late(device)
+
+    def _late(self, device: DeviceState) -> None:
+        """Tell a late device from a dead one: its timeout grows, within bounds, and it does not rest."""
+        after, timed = self.link.late_after, device.link
+        if after is None or timed.asked <= 0 or timed.stretch >= STRETCH or timed.cap < math.inf:
+            return
+        timed.stretch = min(max(timed.stretch * after / timed.asked * 1.2, timed.stretch), STRETCH)
+        device.failures = min(device.failures, FAILURES - 1)
+        device.health.late(after)
+        log.info(
+            "line %s: device %s: answered late, after %.2f s: its timeout is now %.1f times its driver's",
+            self.plan.id, device.plan.id, after, timed.stretch,
+        )  # fmt: skip
 
     def _success(self, device: DeviceState, seconds: float) -> None:
         now = time.monotonic()
         device.slowest = max(seconds, device.slowest * 0.999)
         device.failures = 0
         device.health.record_success(seconds, now)
+        if not device.told_alive:
+            device.told_alive = True
+            self.recorder.condition(f"{device.plan.id}.dead", False, "answers")
         if device.resting:
             log.info("line %s: device %s: answers again", self.plan.id, device.plan.id)
-            self.recorder.condition(f"{device.plan.id}.dead", False, "answers again")
             device.rest = -1
             for poll in device.polls:
                 poll.skipped += poll.advance(now) if poll.due < now else 0
@@ -385,6 +404,7 @@ class Line:
         device.health.resting(time.monotonic())
         last = reason_code(device.health.last_failure or Reason.SILENT)
         log.warning("line %s: device %s: rests (%s)", self.plan.id, device.plan.id, last)
+        device.told_alive = False
         self.recorder.condition(f"{device.plan.id}.dead", True, last)
         for other in device.polls:
             if other is not poll:

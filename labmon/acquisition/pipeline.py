@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from labmon.alarms.engine import AlarmEngine
-from labmon.model.event import Event, EventKind
+from labmon.model.event import Event
 from labmon.model.exchange import Exchange
 from labmon.model.reading import Flag
 
@@ -44,7 +44,6 @@ class Pipeline:
         self.clock_flag = 0
         self.polled = 0
         self.bad = 0
-        self._out: dict[str, bool] = {}
         self._records = records
         self._watchers: list[Callable[[list[Event]], None]] = []
 
@@ -82,11 +81,6 @@ class Pipeline:
 
     def command(self, events: list[Event]) -> None:
         """Journal what an operator's command brought about; it enters beside the readings."""
-        for event in events:
-            if event.kind is EventKind.OUT_OF_SERVICE:
-                self._out[event.device] = True
-            elif event.kind is EventKind.IN_SERVICE:
-                self._out.pop(event.device, None)
         self._commit(events)
 
     def _commit(self, events: list[Event]) -> None:
@@ -100,7 +94,7 @@ class Pipeline:
 
     def flags(self, device: str) -> int:
         """Flags for all readings of a device now."""
-        return self.clock_flag | (Flag.OUT_OF_SERVICE if device in self._out else 0)
+        return self.clock_flag | (Flag.OUT_OF_SERVICE if self.engine.is_out_of_service(device) else 0)
 
     def last_record(self, query: str) -> tuple[int, str] | None:
         """The last record of a query that was journaled before this start."""

@@ -26,9 +26,9 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
     for line in plan.lines:
         rules.append(_technical(f"line.{line.id}.lost", line=line.id, on=5.0))
         for device in line.devices:
-            rules.append(_technical(f"{device.id}.dead", line=line.id, device=device.id))
+            rules.append(_technical(f"{device.id}.dead", device=device.id))
             if device.identity is not None:
-                rules.append(_technical(f"{device.id}.wrong-instrument", line=line.id, device=device.id))
+                rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
     rules.append(_technical("gateway.journal"))
     rules.append(_technical("gateway.clock"))
     if site.mqtt is not None:
@@ -42,7 +42,14 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
 
 
 def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0) -> ConditionRule:
-    return ConditionRule(alarm=alarm, cls=AlarmClass.TECHNICAL, on_delay=on, off_delay=0.0, device=device, line=line)
+    return ConditionRule(
+        alarm=alarm,
+        cls=AlarmClass.TECHNICAL,
+        on_delay=on,
+        device=device,
+        line="" if device else line,
+        inhibits=bool(device or line),
+    )
 
 
 def _limits(channel: LimitedChannel) -> Iterator[Rule]:

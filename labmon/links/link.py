@@ -53,9 +53,6 @@ class Link(Protocol):
         """
         ...
 
-    async def settle(self) -> int:
-        """Wait until the line has been quiet long enough for a late reply to have passed, and drain it.
-
-        Returns the number of bytes that came late: more than none tells a late device from a dead one.
-        """
+    async def settle(self) -> None:
+        """Wait until the line has been quiet long enough for a late reply to have passed, and drain it."""
         ...
