@@ -155,7 +155,15 @@ class DeviceState:
 class Line:
     """One line: `run()` polls its devices for ever."""
 
-    def __init__(self, plan: LinePlan, link: Link, recorder: Recorder, health: LineHealth) -> None:
+    def __init__(
+        self,
+        plan: LinePlan,
+        link: Link,
+        recorder: Recorder,
+        health: LineHealth,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
         self.plan = plan
         self.link = link
         self.recorder = recorder
@@ -173,7 +181,7 @@ class Line:
         link = TimedLink(self.link, plan.timeout)
         link.gap = self.plan.quiet
         device = DeviceState(plan, link, self.health.device(plan.id), identified=plan.identity is None)
-        now = time.monotonic()
+        now = self.clock()
         for query in plan.queries:
             share = zlib.crc32(query.layout.query.encode()) / 2**32
             first = now + min(FIRST, query.every) * share
@@ -198,7 +206,7 @@ class Line:
             if not await self._open():
                 return
         device, poll, due = self._next()
-        delay = due - time.monotonic()
+        delay = due - self.clock()
         if delay > 0:
             await asyncio.sleep(min(delay, 1.0))
             if delay > 1.0:
@@ -229,7 +237,7 @@ class Line:
     # ------------------------------------------------------------------ the line itself
 
     async def _open(self) -> bool:
-        wait = self._reopen_at - time.monotonic()
+        wait = self._reopen_at - self.clock()
         if wait > 0:
             await asyncio.sleep(min(wait, 1.0))
             return False
@@ -239,18 +247,18 @@ class Line:
             self._lost(error)
             return False
         if self._lost_since is not None:
-            log.info("line %s: open again after %.0f s", self.plan.id, time.monotonic() - self._lost_since)
+            log.info("line %s: open again after %.0f s", self.plan.id, self.clock() - self._lost_since)
             self._lost_since = None
         else:
             log.info("line %s: open (%s)", self.plan.id, self.plan.endpoint)
         self._reopens = 0
         self.recorder.condition(f"line.{self.plan.id}.lost", False, "open")
-        self.health.opened(time.monotonic())
+        self.health.opened(self.clock())
         return True
 
     def _lost(self, error: LinkLost, skip: PollState | None = None) -> None:
         """The link is gone: say so once, tell every channel, plan the next attempt."""
-        now = time.monotonic()
+        now = self.clock()
         if self._lost_since is None:
             self._lost_since = now
             self.health.lost(now, error.detail)
@@ -271,15 +279,15 @@ class Line:
 
     async def _poll(self, poll: PollState) -> None:
         device = poll.device
-        started = time.monotonic()
+        started = self.clock()
         device.health.late_by(started - poll.due)
         if not await self._identify(device):
             if self.link.is_open and not device.resting:
-                device.health.missed(poll.advance(time.monotonic()))
+                device.health.missed(poll.advance(self.clock()))
                 self._fail(poll, device.reason)
             return
         outcome = await self._ask(device, poll)
-        missed = poll.advance(time.monotonic())
+        missed = poll.advance(self.clock())
         if missed:
             device.health.missed(missed)
         if isinstance(outcome, LinkLost):
@@ -293,7 +301,7 @@ class Line:
 
     async def _ask(self, device: DeviceState, poll: PollState) -> Answer | LinkError:
         """One try. Whatever goes wrong comes back as the error; a fault in labmon itself costs this device alone."""
-        started = time.monotonic()
+        started = self.clock()
         try:
             answer = await poll.plan.query.ask(device.link)
         except LinkError as error:
@@ -301,25 +309,25 @@ class Line:
             return error
         except Exception as error:  # noqa: BLE001 - a driver must not be able to stop its line
             return self._internal(device, poll.plan.query.name, error)
-        self._success(device, time.monotonic() - started)
+        self._success(device, self.clock() - started)
         return answer
 
     async def _identify(self, device: DeviceState) -> bool:
         """Whether the device is the one that the site file names; asked after each (re)connect."""
         if device.identified or device.plan.identity is None:
             return True
-        started = time.monotonic()
+        started = self.clock()
         alarm = f"{device.plan.id}.wrong-instrument"
         try:
             found = await device.plan.identity.check(device.link)
         except WrongInstrument as error:
-            self._success(device, time.monotonic() - started)
+            self._success(device, self.clock() - started)
             device.reason = reason_text(Reason.WRONG_INSTRUMENT, f"found {error.found}")
             if device.wrong != error.found:
                 device.wrong = error.found
                 log.warning("line %s: device %s: wrong instrument: %s", self.plan.id, device.plan.id, error)
                 self.recorder.condition(alarm, True, str(error))
-            device.health.record_failure(Reason.WRONG_INSTRUMENT, time.monotonic())
+            device.health.record_failure(Reason.WRONG_INSTRUMENT, self.clock())
             return False
         except LinkLost as error:
             self._lost(error)
@@ -333,7 +341,7 @@ class Line:
         except Exception as error:  # noqa: BLE001 - as in _ask
             device.reason = self._internal(device, "identity", error).reason
             return False
-        self._success(device, time.monotonic() - started)
+        self._success(device, self.clock() - started)
         device.identified = True
         device.wrong = ""
         self.recorder.condition(alarm, False, found)
@@ -347,13 +355,13 @@ class Line:
         if device.reason != detail:
             log.error("line %s: device %s: fault in labmon: %s", self.plan.id, device.plan.id, detail, exc_info=error)
             device.reason = detail
-        device.health.record_failure(Reason.INTERNAL, time.monotonic())
+        device.health.record_failure(Reason.INTERNAL, self.clock())
         device.failures += 1
         return LinkError(detail)
 
     async def _failure(self, device: DeviceState, error: LinkError, started: float) -> None:
         """Count a failed try; let the line settle; tell a late device from a dead one."""
-        now = time.monotonic()
+        now = self.clock()
         device.health.record_failure(error.code, now)
         if isinstance(error, Refused) and error.error not in (10, 11):
             device.failures = 0  # it is alive and said no
@@ -380,7 +388,7 @@ class Line:
         )  # fmt: skip
 
     def _success(self, device: DeviceState, seconds: float) -> None:
-        now = time.monotonic()
+        now = self.clock()
         device.slowest = max(seconds, device.slowest * 0.999)
         device.failures = 0
         device.health.record_success(seconds, now)
@@ -399,9 +407,9 @@ class Line:
     def _rest(self, device: DeviceState, poll: PollState | None) -> None:
         """Begin to rest: the condition is told once, and each other query's channels hear why they get nothing."""
         device.rest = 0
-        device.probe_at = time.monotonic() + self._rests[0]
+        device.probe_at = self.clock() + self._rests[0]
         device.identified = device.plan.identity is None
-        device.health.resting(time.monotonic())
+        device.health.resting(self.clock())
         last = reason_code(device.health.last_failure or Reason.SILENT)
         log.warning("line %s: device %s: rests (%s)", self.plan.id, device.plan.id, last)
         device.told_alive = False
@@ -412,7 +420,7 @@ class Line:
 
     async def _probe(self, device: DeviceState) -> None:
         """One short question: the identity where there is one, else the first query. Every third is of full length."""
-        started = time.monotonic()
+        started = self.clock()
         device.probes += 1
         device.link.cap = math.inf if device.probes % 3 == 0 else max(PROBE_FLOOR, 4 * device.slowest)
         device.health.probed()
@@ -429,7 +437,7 @@ class Line:
         if isinstance(outcome, LinkLost):
             self._lost(outcome)
         elif isinstance(outcome, Refused):
-            self._success(device, time.monotonic() - started)
+            self._success(device, self.clock() - started)
             self._fail(poll, outcome.reason)
         elif isinstance(outcome, LinkError):
             self._rest_on(device, started)
@@ -438,7 +446,7 @@ class Line:
 
     def _rest_on(self, device: DeviceState, started: float) -> None:
         """A probe failed: one entry with the ticks not tried, and the next probe no sooner than its share allows."""
-        now = time.monotonic()
+        now = self.clock()
         device.rest = min(device.rest + 1, len(self._rests) - 1)
         device.probe_at = now + self._rests[device.rest]
         self._probe_free = now + (now - started) * (1 / PROBE_SHARE - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from labmon import units
 from labmon.config.site import ChannelConfig, DeviceConfig, LineConfig, Profile, Site
@@ -65,6 +65,8 @@ class DevicePlan:
     identity: Identity | None
     queries: tuple[QueryPlan, ...]
     timeout: float | None
+    address: int | str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ class _Planner:
         self.devices[config.id] = Device(
             config.id, config.name, config.area, line.id, driver.id, config.asset, keys, config.instruction
         )
-        return DevicePlan(config.id, driver, identity, plans, config.timeout)
+        return DevicePlan(config.id, driver, identity, plans, config.timeout, config.address, config.params)
 
     def _wanted(
         self, path: Path, config: DeviceConfig, queries: list[Query]

@@ -14,7 +14,7 @@ import click
 import orjson
 
 if TYPE_CHECKING:
-    from labmon.daemon.load import Loaded
+    from labmon.acquisition.load import Loaded
 
 _SITE = click.argument("site", type=click.Path(path_type=Path))
 
@@ -51,7 +51,7 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
 
 def _load(site: Path) -> Loaded:
     """Load, or print every error and exit 2."""
-    from labmon.daemon.load import load
+    from labmon.acquisition.load import load
 
     loaded = load(site)
     for warning in loaded.warnings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from labmon.config.capacity import capacity
-from labmon.daemon.load import Loaded
+from labmon.acquisition.load import Loaded
 
 
 def summary(loaded: Loaded) -> dict[str, Any]:

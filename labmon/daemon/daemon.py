@@ -17,7 +17,7 @@ from labmon.alarms.engine import AlarmEngine
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket
-from labmon.daemon.load import Loaded
+from labmon.acquisition.load import Loaded
 from labmon.daemon.outside import Outside
 from labmon.daemon.report import Report
 from labmon.health.line import LineHealth

@@ -62,6 +62,7 @@ class Typical:
     noise: float
     tau: float
     ambient: float | None = None
+    counts: bool = False
 
 
 TYPICAL = {
