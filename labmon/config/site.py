@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from labmon.config.types import Date, Duration, Host, Id, Number, Period, Port, Secret, Size, Strict, Text, Url
 
@@ -13,6 +13,11 @@ AreaState = Literal["at-rest", "in-operation", "maintenance"]
 Role = Literal["viewer", "operator", "engineer", "qa"]
 AlarmClassName = Literal["action", "alert", "technical"]
 Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
+
+
+ENDPOINT = "give exactly one of serial and tcp"
+STORE = "give exactly one of influxdb and sqlite"
+NOTICE_CHANNEL = "give exactly one of email and webhook"
 
 
 class SiteHead(Strict):
@@ -151,6 +156,12 @@ class LineConfig(Strict):
     """Silence kept before each request, where it shall be longer than the protocol's own."""
     devices: list[DeviceConfig]
 
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.serial is None) == (self.tcp is None):
+            raise ValueError(ENDPOINT)
+        return self
+
 
 class User(Strict):
     """A person who may give commands. `pin` is a hash made by `labmon user pin`."""
@@ -210,6 +221,12 @@ class StoreConfig(Strict):
     influxdb: InfluxConfig | None = None
     sqlite: SqliteConfig | None = None
 
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.influxdb is None) == (self.sqlite is None):
+            raise ValueError(STORE)
+        return self
+
 
 class EmailChannel(Strict):
     """A mail server."""
@@ -239,6 +256,12 @@ class NoticeChannel(Strict):
     id: Id
     email: EmailChannel | None = None
     webhook: WebhookChannel | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.email is None) == (self.webhook is None):
+            raise ValueError(NOTICE_CHANNEL)
+        return self
 
 
 class Person(Strict):
