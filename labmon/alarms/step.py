@@ -214,12 +214,11 @@ def _put_back(rule: Rule, state: State, given: PutBack, now: int) -> Result:
     shown = TRANSITIONS[state.hidden, LEAVING[state.base]]
     untold = shown is AlarmState.UNACK and not state.told
     state = replace(state, base=shown, hidden=None, told=state.told or untold)
-    events = _service_event(rule, state, EventKind.IN_SERVICE, given, now)
-    if untold:
-        # Nobody was told while it was hidden: this is the moment at which the alarm comes to people.
-        detail = "; ".join(filter(None, ("was raised while out of service", state.detail)))
-        events.append(_event(rule, state, EventKind.RAISED, now, now, value=state.value, detail=detail))
-    return state, events
+    if not untold:
+        return state, _service_event(rule, state, EventKind.IN_SERVICE, given, now)
+    # Nobody was told while it was hidden: this is the moment at which the alarm comes to people.
+    detail = "; ".join(filter(None, ("was raised while out of service", state.detail)))
+    return state, [_event(rule, state, EventKind.RAISED, now, now, value=state.value, detail=detail)]
 
 
 def _service_event(rule: Rule, state: State, kind: EventKind, given: TakeOut | PutBack, now: int) -> list[Event]:
