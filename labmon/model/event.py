@@ -42,6 +42,8 @@ class EventKind(StrEnum):
     NOT_MEASURED = "not-measured"
     """An active process alarm lost its measurement; its state is unchanged."""
     MEASURED_AGAIN = "measured-again"
+    REMOVED = "removed"
+    """The alarm was not normal when its rule left the configuration; it is watched no more."""
 
     STARTED = "started"
     STOPPED = "stopped"
