@@ -15,6 +15,10 @@ class JournalInUse(JournalUnavailable):
     """Another process holds this journal."""
 
 
+class JournalGone(JournalUnavailable):
+    """The file was removed or replaced while in use; opening the path anew is the way on."""
+
+
 class NewerJournal(JournalUnavailable):
     """The file was written by a later version of labmon; it is left untouched."""
 

@@ -62,7 +62,7 @@ class Trimmer:
     STEP: Final = 1000
 
     def __init__(self, store: Store, retention: Retention) -> None:
-        self._store = store
+        self.store = store
         self._retention = retention
         self._oldest = 0
         """No reading that may go by age stands at or before this seq; saves a walk over years of events."""
@@ -73,7 +73,7 @@ class Trimmer:
 
         While the system time is not to be trusted nothing goes by its age.
         """
-        store, retention = self._store, self._retention
+        store, retention = self.store, self._retention
         delivered = min((store.cursor(name) for name in retention.stores), default=store.last_seq())
         self._full = store.used > (retention.target if self._full else retention.usable)
         rows = self._delivered(delivered)
@@ -89,7 +89,7 @@ class Trimmer:
         return Trimmed(0, Committed(None, None, []), False)
 
     def _delivered(self, delivered: int) -> list[Any]:
-        return self._store.query(
+        return self.store.query(
             "SELECT seq, kind, time, layout, body FROM entry WHERE kind = 1 AND seq > ? AND seq <= ?"
             " AND seq NOT IN (SELECT seq FROM quarantine) ORDER BY seq LIMIT ?",
             self._oldest,
@@ -98,7 +98,7 @@ class Trimmer:
         )
 
     def _undelivered(self) -> list[Any]:
-        return self._store.query(
+        return self.store.query(
             "SELECT seq, kind, time, layout, body FROM entry WHERE kind = 1 ORDER BY seq LIMIT ?", self.STEP
         )
 
@@ -124,7 +124,7 @@ class Trimmer:
         """Reception of some later reading whose clock was right; looks ever further ahead."""
         ahead = 1
         while True:
-            row = self._store.query(
+            row = self.store.query(
                 "SELECT seq, kind, time, layout, body FROM entry WHERE kind = 1 AND seq > ? ORDER BY seq LIMIT 1",
                 seq + ahead,
             )
@@ -137,14 +137,14 @@ class Trimmer:
 
     def _received(self, row: Any) -> int | None:
         """When an exchange was received, None where its clock was doubtful or its bytes are damaged."""
-        entry = self._store.entry(row)
+        entry = self.store.entry(row)
         exchange = entry.content
         if not isinstance(exchange, Exchange) or all(reading.flags & Flag.CLOCK for reading in exchange.readings):
             return None
         return exchange.received
 
     def _gap(self, rows: list[Any]) -> Gap:
-        readings = sum(self._store.columns_of(row[3]) for row in rows)
+        readings = sum(self.store.columns_of(row[3]) for row in rows)
         times = [row[2] for row in rows]
         return Gap("the disk was full before a store had taken them", len(rows), readings, min(times), max(times))
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from labmon.journal.encoding import encode_configuration, encode_gap, seal, unseal
 from labmon.journal.entries import Committed, Configuration, EntryKind, Group
-from labmon.journal.errors import JournalDamaged, JournalInUse
+from labmon.journal.errors import JournalDamaged, JournalGone, JournalInUse
 from labmon.journal.layouts import decode_layout
 from labmon.journal.packing import Packer
 from labmon.journal.reader import Reader
@@ -150,7 +150,7 @@ class Store(Reader):
         except FileNotFoundError:
             inode = None
         if inode != self._inode:
-            raise JournalDamaged(f"{self._path} was removed or replaced while in use")
+            raise JournalGone(f"{self._path} was removed or replaced while in use")
 
     def _entries(self, group: Group, seq: int, learnt: dict[Packer, int]) -> tuple[list[Any], list[tuple[int, Event]]]:
         rows: list[tuple[int, int, int, int | None, bytes]] = []

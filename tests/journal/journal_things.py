@@ -1,7 +1,8 @@
 """Exchanges and events for the tests of the journal."""
 
 from labmon.journal.encoding import encode_event
-from labmon.journal.entries import Group, Packers
+from labmon.journal.entries import Group
+from labmon.journal.packers import Packers
 from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
 from labmon.model.exchange import Column, Exchange, Layout
 from labmon.model.reading import Reading
