@@ -58,6 +58,8 @@ class EventKind(StrEnum):
     JOURNAL = "journal"
     QUARANTINE = "quarantine"
     IDENTITY = "identity"
+    NOTICE = "notice"
+    """A person was told of an alarm, or could not be; `to`, `by` and `outcome` say who, how and whether."""
 
 
 @dataclass(slots=True)
@@ -90,6 +92,12 @@ class Event:
     user: str = ""
     reason: str = ""
     command: str = ""
+    to: str = ""
+    """Of a notice: the person."""
+    by: str = ""
+    """Of a notice: the notice channel."""
+    outcome: str = ""
+    """Of a notice: `accepted` or `refused` by the far end."""
     measured: bool = True
     journaled: bool = True
     uid: str = field(default_factory=new_uid)
