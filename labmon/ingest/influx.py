@@ -132,11 +132,13 @@ class InfluxStore:
 
     def abort(self) -> None:
         """Cut the request under way; it and all later ones fail as unavailable."""
-        self._sockets.close()
+        self._sockets.end()
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+        # The client lets go of its connections, but its last answer still holds them.
+        self._sockets.close()
 
 
 def _said(body: str | None) -> str | None:
@@ -187,13 +189,13 @@ class _Sockets:
     def __init__(self) -> None:
         self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._closed = False
+        self._ended = False
 
     def opened(self, sock: socket.socket) -> None:
-        """Remember a new connection; after close it is ended at once."""
+        """Remember a new connection; after `end` it is cut at once."""
         with self._lock:
             self._open.add(sock)
-            if self._closed:
+            if self._ended:
                 _cut(sock)
 
     def cut(self) -> None:
@@ -202,11 +204,17 @@ class _Sockets:
             for sock in list(self._open):
                 _cut(sock)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End every request, also those that begin later."""
         with self._lock:
-            self._closed = True
+            self._ended = True
         self.cut()
+
+    def close(self) -> None:
+        """Close every connection; in the thread that uses them."""
+        with self._lock:
+            for sock in list(self._open):
+                sock.close()
 
 
 class _Limit:

@@ -168,5 +168,7 @@ class Server:
             tags = {name: value for name, value in series.get("tags", {}).items() if value}
             for row in series["values"]:
                 fields = dict(zip(series["columns"][1:], row[1:], strict=True))
-                points.append(Point(series["name"], tags, row[0], {k: v for k, v in fields.items() if v is not None}))
+                # JSON knows one kind of number: a whole float comes as an integer.
+                plain = {k: float(v) if isinstance(v, int) else v for k, v in fields.items() if v is not None}
+                points.append(Point(series["name"], tags, row[0], plain))
         return points
