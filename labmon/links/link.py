@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Request(Protocol):
-    """One request and how to know its own reply among whatever arrives."""
+    """One request and how to know its own reply among whatever arrives. Holds no state of an exchange."""
 
     @property
     def size(self) -> int:
@@ -26,6 +26,13 @@ class Request(Protocol):
         """
         ...
 
+    def begins(self, buffer: bytes, transaction: int) -> bool:
+        """Whether `buffer` ends in the beginning of this request's reply.
+
+        Asked only when the time is over: an incomplete reply is Silent, anything else that arrived is Garbled.
+        """
+        ...
+
 
 class Link(Protocol):
     """One line's conversation. One owner; never two exchanges at once."""
@@ -33,6 +40,14 @@ class Link(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether the port or connection is open."""
+        ...
+
+    @property
+    def late_after(self) -> float | None:
+        """Seconds after its request at which the reply to the last unanswered request came; None while it has not.
+
+        Tells late from dead: look at it after `settle()`. Reset when a request is sent.
+        """
         ...
 
     async def open(self) -> None:
@@ -54,5 +69,8 @@ class Link(Protocol):
         ...
 
     async def settle(self) -> None:
-        """Wait until the line has been quiet long enough for a late reply to have passed, and drain it."""
+        """Wait until the line has been quiet long enough for a late reply to have passed, and drain it.
+
+        Returns at once where nothing is outstanding. Raises Garbled when the line does not become quiet, LinkLost.
+        """
         ...
