@@ -42,14 +42,6 @@ class Link(Protocol):
         """Whether the port or connection is open."""
         ...
 
-    @property
-    def late_after(self) -> float | None:
-        """Seconds after its request at which the reply to the last unanswered request came; None while it has not.
-
-        Tells late from dead: look at it after `settle()`. Reset when a request is sent.
-        """
-        ...
-
     async def open(self) -> None:
         """Open the port or connection. Raises LinkLost, with the holder's name where another process has it."""
         ...
@@ -68,9 +60,11 @@ class Link(Protocol):
         """
         ...
 
-    async def settle(self) -> None:
+    async def settle(self) -> int:
         """Wait until the line has been quiet long enough for a late reply to have passed, and drain it.
 
-        Returns at once where nothing is outstanding. Raises Garbled when the line does not become quiet, LinkLost.
+        Returns the number of bytes that came late: more than none tells a late device from a dead one. On Modbus TCP,
+        where the transaction id protects, it does not wait and returns what came late since the settle before. A line
+        that does not become quiet stays dirty, and the next exchange is Garbled without sending.
         """
         ...
