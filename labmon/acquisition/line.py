@@ -46,8 +46,8 @@ log = logging.getLogger("labmon.line")
 class Recorder(Protocol):
     """What a line tells: exchanges, and the technical conditions of its devices and itself."""
 
-    def accept(self, exchange: Exchange) -> None:
-        """Take one exchange; must not block."""
+    def accept(self, exchange: Exchange, key: str | None = None) -> None:
+        """Take one exchange, with the key of an instrument's own record; must not block."""
         ...
 
     def condition(self, alarm: str, active: bool, detail: str) -> None:
@@ -467,7 +467,7 @@ class Line:
         flags = self.recorder.flags(poll.device.plan.id)
         exchange = readings_of(poll.plan, answer, time.time_ns(), flags)
         exchange.skipped, poll.skipped = poll.skipped, 0
-        self.recorder.accept(exchange)
+        self.recorder.accept(exchange, answer.key)
 
     def _fail(self, poll: PollState, reason: str) -> None:
         flags = self.recorder.flags(poll.device.plan.id)

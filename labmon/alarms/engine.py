@@ -185,6 +185,11 @@ class AlarmEngine:
         found = [view(a) for a in self._alarms.values() if a.state.base is not AlarmState.NORM]
         return sorted(found, key=lambda v: (v.raised, v.alarm))
 
+    def states(self) -> dict[str, bytes]:
+        """Every state that there is to save, by key: for a journal that holds none of them."""
+        found = {name: alarm.state.to_bytes() for name, alarm in self._alarms.items() if alarm.state != State()}
+        return found | {SERVICE_PREFIX + device: record.to_bytes() for device, record in self._services.items()}
+
     def take_changes(self) -> dict[str, bytes]:
         """States to be saved with the events since the last call, by key. Empty bytes: the key may be deleted."""
         changes = self._saved_else | {name: alarm.state.to_bytes() for name, alarm in self._changed.items()}

@@ -22,7 +22,7 @@ from labmon.daemon.outside import Outside
 from labmon.daemon.report import Report
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
-from labmon.links.open import open_link
+from labmon.links.opening import make_link
 from labmon.model.event import Event, EventKind
 
 log = logging.getLogger("labmon.daemon")
@@ -75,7 +75,7 @@ class Daemon:
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
         for plan in self.plan.lines:
-            line = Line(plan, open_link(plan.endpoint, plan.framing), self.pipeline, self.health[plan.id])
+            line = Line(plan, make_link(plan.endpoint, plan.framing, quiet=plan.quiet), self.pipeline, self.health[plan.id])
             self._keep(f"line {plan.id}", line.run)
         self._keep("alarms", self._ticks)
         self._keep("clock", self.clock.run)

@@ -96,7 +96,7 @@ class Recorder:
         self.exchanges: list[tuple[float, Exchange]] = []
         self.conditions: list[tuple[str, bool]] = []
 
-    def accept(self, exchange: Exchange) -> None:
+    def accept(self, exchange: Exchange, key: str | None = None) -> None:
         self.exchanges.append((asyncio.get_running_loop().time(), exchange))
 
     def condition(self, alarm: str, active: bool, detail: str) -> None:
