@@ -65,7 +65,7 @@ class Recorder(Protocol):
 
 
 class TimedLink:
-    """The line's link as one device sees it: with the device's own timeout, stretched for a late one, cut for a probe."""
+    """The line's link as one device sees it: its own timeout, stretched where it answers late, cut for a probe."""
 
     def __init__(self, link: Link, fixed: float | None) -> None:
         self.link = link
@@ -73,8 +73,6 @@ class TimedLink:
         self.stretch = 1.0
         self.cap = math.inf
         self.gap = 0.0
-        self.asked = 0.0
-        """Timeout of the last exchange."""
 
     @property
     def is_open(self) -> bool:
@@ -89,18 +87,13 @@ class TimedLink:
         """Close the line."""
         await self.link.close()
 
-    @property
-    def late_after(self) -> float | None:
-        """Seconds after which the reply to the last unanswered request came."""
-        return self.link.late_after
-
-    async def settle(self) -> None:
-        """Let the line come to rest."""
-        await self.link.settle()
+    async def settle(self) -> int:
+        """Let the line come to rest; bytes of late replies."""
+        return await self.link.settle()
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
-        self.asked = timeout = min((self.fixed or timeout) * self.stretch, self.cap)
+        timeout = min((self.fixed or timeout) * self.stretch, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
 
 
@@ -212,9 +205,8 @@ class Line:
     # ------------------------------------------------------------------ whose turn
 
     async def _turn(self) -> None:
-        if not self.link.is_open:
-            if not await self._open():
-                return
+        if not self.link.is_open and not await self._open():
+            return
         device, poll, due = self._next()
         delay = due - self.clock()
         if delay > 0:
@@ -380,24 +372,20 @@ class Line:
             device.failures = 0  # it is alive and said no
             return
         device.failures += 1
-        if isinstance(error, (Silent, Garbled)):
-            try:
-                await self.link.settle()
-            except LinkError as unsettled:
-                log.debug("line %s: does not settle: %s", self.plan.id, unsettled)
-            self._late(device)
+        if isinstance(error, (Silent, Garbled)) and await self.link.settle():
+            self._late(device, self.clock() - started)
 
-    def _late(self, device: DeviceState) -> None:
+    def _late(self, device: DeviceState, within: float) -> None:
         """Tell a late device from a dead one: its timeout grows, within bounds, and it does not rest."""
-        after, timed = self.link.late_after, device.link
-        if after is None or timed.asked <= 0 or timed.stretch >= STRETCH or timed.cap < math.inf:
+        timed = device.link
+        if timed.cap < math.inf or timed.stretch >= STRETCH:
             return
-        timed.stretch = min(max(timed.stretch * after / timed.asked * 1.2, timed.stretch), STRETCH)
+        timed.stretch = min(timed.stretch * 1.5, STRETCH)
         device.failures = min(device.failures, FAILURES - 1)
-        device.health.late(after)
+        device.health.late(within)
         log.info(
-            "line %s: device %s: answered late, after %.2f s: its timeout is now %.1f times its driver's",
-            self.plan.id, device.plan.id, after, timed.stretch,
+            "line %s: device %s: answers late, within %.2f s: its timeout is now %.1f times its driver's",
+            self.plan.id, device.plan.id, within, timed.stretch,
         )  # fmt: skip
 
     def _success(self, device: DeviceState, seconds: float) -> None:

@@ -10,9 +10,9 @@ from labmon.acquisition.plan import Plan, make_plan
 from labmon.acquisition.rules import make_rules
 from labmon.alarms.rule import Rule
 from labmon.config.capacity import capacity
+from labmon.config.errors import ConfigError
 from labmon.config.load import SiteLoad, load_site
 from labmon.config.site import Site
-from labmon.config.errors import ConfigError
 from labmon.drivers.catalogue import Catalogue
 
 

@@ -18,9 +18,9 @@ class _Group(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = _nearest(args[0], list(self.commands))
-            if near:
-                error.message += f" Did you mean {near}?"
-            raise
+            if near is None:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near}?", ctx) from None
 
 
 def _nearest(word: str, words: list[str]) -> str | None:

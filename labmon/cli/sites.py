@@ -102,7 +102,9 @@ def ingest(site: Path, store: str | None, level: str) -> None:
         sys.exit(2)
     stores = [s.id for s in loaded.site.stores]
     if store is None and len(stores) != 1:
-        click.echo(f"{site}: {len(stores)} stores; say which with --store ({', '.join(stores) or 'none defined'})", err=True)
+        click.echo(
+            f"{site}: {len(stores)} stores; say which with --store ({', '.join(stores) or 'none defined'})", err=True
+        )
         sys.exit(2)
     if store is not None and store not in stores:
         click.echo(f"{site}: no store {store}; there are {', '.join(stores) or 'none'}", err=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import labmon
 from labmon.acquisition.line import Line
+from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
 from labmon.alarms.engine import AlarmEngine
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket
-from labmon.acquisition.load import Loaded
 from labmon.daemon.outside import Outside
 from labmon.daemon.report import Report
 from labmon.health.line import LineHealth
@@ -67,7 +67,12 @@ class Daemon:
         self._configured()
         try:
             await self._start()
-            log.info("daemon: %d lines, %d devices, %d channels", len(self.plan.lines), len(self.plant.devices), len(self.plant.channels))
+            log.info(
+                "daemon: %d lines, %d devices, %d channels",
+                len(self.plan.lines),
+                len(self.plant.devices),
+                len(self.plant.channels),
+            )
             await self.stop.wait()
         finally:
             await self._end()
@@ -75,7 +80,9 @@ class Daemon:
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
         for plan in self.plan.lines:
-            line = Line(plan, make_link(plan.endpoint, plan.framing, quiet=plan.quiet), self.pipeline, self.health[plan.id])
+            line = Line(
+                plan, make_link(plan.endpoint, plan.framing, quiet=plan.quiet), self.pipeline, self.health[plan.id]
+            )
             self._keep(f"line {plan.id}", line.run)
         self._keep("alarms", self._ticks)
         self._keep("clock", self.clock.run)
@@ -95,7 +102,7 @@ class Daemon:
                 try:
                     await run()
                     return
-                except Exception as error:  # noqa: BLE001 - a fault in one part must not stop the others
+                except Exception as error:
                     failures = 0 if time.monotonic() - began > 60 else failures + 1
                     wait = RESTART[min(failures, len(RESTART) - 1)]
                     log.critical("%s: failed, starts again in %.0f s", name, wait, exc_info=error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import labmon
-from labmon.alarms.engine import AlarmView
+from labmon.alarms.view import AlarmView
 
 if TYPE_CHECKING:
     from labmon.daemon.daemon import Daemon

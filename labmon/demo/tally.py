@@ -61,7 +61,10 @@ def tally(
                 if seq > confirmed:
                     late += len(content.readings)
                 else:
-                    wanted |= {(c.device, c.channel, r.time) for c, r in zip(content.layout.columns, content.readings, strict=True)}
+                    wanted |= {
+                        (c.device, c.channel, r.time)
+                        for c, r in zip(content.layout.columns, content.readings, strict=True)
+                    }
             elif isinstance(content, Event):
                 if content.kind is EventKind.RAISED:
                     alarms += 1
