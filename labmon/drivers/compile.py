@@ -214,10 +214,14 @@ class CompiledDriver:
         """The queries for one device. Raises ValueError when framing, address or parameters do not fit."""
         setting = self.setting(framing, address, params)
         return [
-            CompiledQuery(name, query, setting)
+            self.query(name, setting)
             for name, query in self.file.queries.items()
             if applies(query.when, setting.params)
         ]
+
+    def query(self, name: str, setting: Setting) -> CompiledQuery:
+        """One query, for a setting already made. Raises ValueError for units that do not go together."""
+        return CompiledQuery(name, self.file.queries[name], setting)
 
     def identity(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> CompiledIdentity | None:
         """The identity check for one device, where the file has one. Raises ValueError as `queries`."""
