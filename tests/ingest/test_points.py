@@ -113,7 +113,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
     ["\\", '"', '\\"', "a\nb", "\r\n", "\x00", "\x02+23.50\x03", "a\\nb", "x,y=1 2", "end\\"]
 )
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
-ROW = st.tuples(TAG, TAG, TAG, NUMBER, TEXT | NUMBER | st.integers() | st.none())
+ROW = st.tuples(TAG, TAG, TAG, NUMBER, TEXT | NUMBER | st.integers(-(2**63), 2**64 - 1) | st.none())
 
 
 @settings(
