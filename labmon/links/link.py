@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Request(Protocol):
-    """One request and how to know its own reply among whatever arrives."""
+    """One request and how to know its own reply among whatever arrives. Holds no state of an exchange."""
 
     @property
     def size(self) -> int:
@@ -23,6 +23,13 @@ class Request(Protocol):
         Returns the payload (Modbus: the PDU's data after the function code and byte count; text: the reply without
         echo, terminator and checksum) once it is complete, None while more bytes may complete it. Raises Garbled when
         no continuation can be the reply, Refused when it is the instrument's own error.
+        """
+        ...
+
+    def begins(self, buffer: bytes, transaction: int) -> bool:
+        """Whether `buffer` ends in the beginning of this request's reply.
+
+        Asked only when the time is over: an incomplete reply is Silent, anything else that arrived is Garbled.
         """
         ...
 
@@ -53,6 +60,11 @@ class Link(Protocol):
         """
         ...
 
-    async def settle(self) -> None:
-        """Wait until the line has been quiet long enough for a late reply to have passed, and drain it."""
+    async def settle(self) -> int:
+        """Wait until the line has been quiet long enough for a late reply to have passed, and drain it.
+
+        Returns the number of bytes that came late: more than none tells a late device from a dead one. On Modbus TCP,
+        where the transaction id protects, it does not wait and returns what came late since the settle before. A line
+        that does not become quiet stays dirty, and the next exchange is Garbled without sending.
+        """
         ...
