@@ -131,8 +131,8 @@ def status(path: Path, as_json: bool) -> None:
         click.echo(f"cursor  {name}: {behind} behind")
     for line in found["lines"]:
         click.echo(f"line    {line['line']}: {line['state']} ({line['endpoint']})")
-        for row in line["devices"]:
-            click.echo(f"device  {row['device']}: {row['state']}")
+        for name, row in line["devices"].items():
+            click.echo(f"device  {name}: {row['state']}")
     click.echo(f"alarms  {len(found['alarms'])} not normal")
 
 
