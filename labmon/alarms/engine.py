@@ -240,7 +240,6 @@ class AlarmEngine:
         if before.active and not state.active:
             for child in alarm.children:
                 child.begin_anew(mono)
-                self._due = min(self._due, child.next_due(mono))
         return events
 
     def _watch_delay(self, alarm: Alarm) -> None:

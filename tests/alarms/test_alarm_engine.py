@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 from alarm_cases import BEGIN, CHANNEL, DEVICE, PLANT, alarm_id, make_rules
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labmon.alarms.engine import PEAK_EVERY, AlarmEngine
 from labmon.alarms.errors import CommandRefused
@@ -255,6 +257,15 @@ def test_a_condition_that_does_not_hold_may_be_told_at_any_time() -> None:
     assert target.take_changes() == {}
 
 
+def test_the_detail_of_a_condition_is_the_latest() -> None:
+    target = engine(journal={})
+    target.condition(alarm_id("journal"), True, 0.0, BEGIN, "slow")
+    target.take_changes()
+    assert target.condition(alarm_id("journal"), True, 1.0, wall(1), "disk full") == []
+    assert target.views()[0].detail == "disk full"
+    assert State.from_bytes(target.take_changes()[alarm_id("journal")], 0.0, BEGIN).detail == "disk full"
+
+
 def limit_rule(**changes: object) -> LimitRule:
     rule = LimitRule(
         alarm=HIGH, channel=CHANNEL, device=DEVICE, level="action", direction="high", limit=38, cls=AlarmClass.ACTION
@@ -304,3 +315,19 @@ def test_a_step_that_changes_nothing_gives_the_same_state_back() -> None:
     state, events = step(limit_rule(), FRESH, Value(37.0, BEGIN), 0.0, BEGIN)
     assert state is FRESH
     assert events == []
+
+
+@given(st.floats(1, 1e7), st.integers(1, 2 * 10**18))
+def test_a_delay_carried_over_a_restart_is_over_in_its_time_and_not_a_reading_later(mono: float, began: int) -> None:
+    rule, delay = limit_rule(on_delay=600.1), 600_100_000_000
+    pending, _ = step(rule, FRESH, Value(39.0, began), 0.0, began)
+    for early, expected in ((10**7, []), (0, [EventKind.RAISED])):
+        now = began + delay - early
+        _, events = step(rule, State.from_bytes(pending.to_bytes(), mono, now), Value(39.0, now), mono, now)
+        assert [e.kind for e in events] == expected
+
+
+def test_on_the_limit_is_inside_also_while_another_limit_is_breached() -> None:
+    target = engine(alert_high={"limit": 37}, action_high={"limit": 38}, alert_low={"limit": 38})
+    assert [e.alarm for e in give(target, 0, 38)] == [alarm_id("alert-high")]
+    assert give(target, 1, 38) == []
