@@ -31,12 +31,13 @@ FIRST = 0.4
 """The first poll of each query is spread over so many seconds after start."""
 FAILURES = 3
 """Failures in a row after which a device rests."""
-RESTS = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
-ALONE = (5.0, 10.0, 20.0, 30.0)
-"""Rest periods of a device that shares its line, and of one that is alone on it."""
+RESTS = (5.0, 10.0, 20.0, 30.0)
+"""Rest periods; the last one repeats. The share of all probes in the line's time bounds what they cost."""
 PROBE_SHARE = 0.1
 PROBE_FLOOR = 0.2
 REOPEN = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+UNREACHED = (10, 11)
+"""Modbus exceptions by which a gateway says that the unit itself did not answer."""
 STRETCH = 3.0
 """A device that answers late gets up to so many times its driver's timeout."""
 
@@ -64,7 +65,7 @@ class Recorder(Protocol):
 
 
 class TimedLink:
-    """The line's link as one device sees it: with the device's own timeout, stretched for a late one, cut for a probe."""
+    """The line's link as one device sees it: its own timeout, stretched where it answers late, cut for a probe."""
 
     def __init__(self, link: Link, fixed: float | None) -> None:
         self.link = link
@@ -72,8 +73,6 @@ class TimedLink:
         self.stretch = 1.0
         self.cap = math.inf
         self.gap = 0.0
-        self.asked = 0.0
-        """Timeout of the last exchange."""
 
     @property
     def is_open(self) -> bool:
@@ -88,18 +87,13 @@ class TimedLink:
         """Close the line."""
         await self.link.close()
 
-    @property
-    def late_after(self) -> float | None:
-        """Seconds after which the reply to the last unanswered request came."""
-        return self.link.late_after
-
-    async def settle(self) -> None:
-        """Let the line come to rest."""
-        await self.link.settle()
+    async def settle(self) -> int:
+        """Let the line come to rest; bytes of late replies."""
+        return await self.link.settle()
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
-        self.asked = timeout = min((self.fixed or timeout) * self.stretch, self.cap)
+        timeout = min((self.fixed or timeout) * self.stretch, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
 
 
@@ -124,6 +118,16 @@ class PollState:
             following += missed * every
         self.due = math.ceil(following / SLOT - 1e-6) * SLOT
         return missed
+
+    def pass_over(self, now: float) -> None:
+        """Count the ticks up to `now` that were not tried, and move to the next."""
+        if self.due <= now:
+            self.skipped += 1 + self.advance(now)
+
+    def at_once(self, now: float) -> None:
+        """Be due now, whatever the grid says; the grid goes on after."""
+        self.pass_over(now)
+        self.due = now
 
 
 @dataclass(slots=True, eq=False)
@@ -171,7 +175,6 @@ class Line:
         self.turns = 0
         """Completed turns, good, failed or resting: the sign that this task makes progress."""
         self.devices = [self._device(plan) for plan in plan.devices]
-        self._rests = ALONE if len(plan.devices) == 1 else RESTS
         self._probe_free = 0.0
         self._lost_since: float | None = None
         self._reopens = 0
@@ -202,9 +205,8 @@ class Line:
     # ------------------------------------------------------------------ whose turn
 
     async def _turn(self) -> None:
-        if not self.link.is_open:
-            if not await self._open():
-                return
+        if not self.link.is_open and not await self._open():
+            return
         device, poll, due = self._next()
         delay = due - self.clock()
         if delay > 0:
@@ -251,6 +253,10 @@ class Line:
             self._lost_since = None
         else:
             log.info("line %s: open (%s)", self.plan.id, self.plan.endpoint)
+        if self._reopens:
+            for device in self.devices:
+                for poll in device.polls:
+                    poll.at_once(self.clock())
         self._reopens = 0
         self.recorder.condition(f"line.{self.plan.id}.lost", False, "open")
         self.health.opened(self.clock())
@@ -269,10 +275,8 @@ class Line:
         for device in self.devices:
             device.identified = device.plan.identity is None
             for poll in device.polls:
-                missed = 0
-                if poll.due <= now:
-                    missed = 1 + poll.advance(now) if poll is not skip else poll.advance(now)
-                poll.skipped += missed
+                if poll is not skip:
+                    poll.pass_over(now)
                 self._fail(poll, error.reason)
 
     # ------------------------------------------------------------------ one device
@@ -298,6 +302,7 @@ class Line:
                 self._rest(device, poll)
         else:
             self._good(poll, outcome)
+        poll.skipped += missed
 
     async def _ask(self, device: DeviceState, poll: PollState) -> Answer | LinkError:
         """One try. Whatever goes wrong comes back as the error; a fault in labmon itself costs this device alone."""
@@ -363,28 +368,24 @@ class Line:
         """Count a failed try; let the line settle; tell a late device from a dead one."""
         now = self.clock()
         device.health.record_failure(error.code, now)
-        if isinstance(error, Refused) and error.error not in (10, 11):
+        if isinstance(error, Refused) and error.error not in UNREACHED:
             device.failures = 0  # it is alive and said no
             return
         device.failures += 1
-        if isinstance(error, (Silent, Garbled)):
-            try:
-                await self.link.settle()
-            except LinkError as unsettled:
-                log.debug("line %s: does not settle: %s", self.plan.id, unsettled)
-            self._late(device)
+        if isinstance(error, (Silent, Garbled)) and await self.link.settle():
+            self._late(device, self.clock() - started)
 
-    def _late(self, device: DeviceState) -> None:
+    def _late(self, device: DeviceState, within: float) -> None:
         """Tell a late device from a dead one: its timeout grows, within bounds, and it does not rest."""
-        after, timed = self.link.late_after, device.link
-        if after is None or timed.asked <= 0 or timed.stretch >= STRETCH or timed.cap < math.inf:
+        timed = device.link
+        if timed.cap < math.inf or timed.stretch >= STRETCH:
             return
-        timed.stretch = min(max(timed.stretch * after / timed.asked * 1.2, timed.stretch), STRETCH)
+        timed.stretch = min(timed.stretch * 1.5, STRETCH)
         device.failures = min(device.failures, FAILURES - 1)
-        device.health.late(after)
+        device.health.late(within)
         log.info(
-            "line %s: device %s: answered late, after %.2f s: its timeout is now %.1f times its driver's",
-            self.plan.id, device.plan.id, after, timed.stretch,
+            "line %s: device %s: answers late, within %.2f s: its timeout is now %.1f times its driver's",
+            self.plan.id, device.plan.id, within, timed.stretch,
         )  # fmt: skip
 
     def _success(self, device: DeviceState, seconds: float) -> None:
@@ -399,15 +400,14 @@ class Line:
             log.info("line %s: device %s: answers again", self.plan.id, device.plan.id)
             device.rest = -1
             for poll in device.polls:
-                poll.skipped += poll.advance(now) if poll.due < now else 0
-                poll.due = now
+                poll.at_once(now)
 
     # ------------------------------------------------------------------ rest and probes
 
     def _rest(self, device: DeviceState, poll: PollState | None) -> None:
         """Begin to rest: the condition is told once, and each other query's channels hear why they get nothing."""
         device.rest = 0
-        device.probe_at = self.clock() + self._rests[0]
+        device.probe_at = self.clock() + RESTS[0]
         device.identified = device.plan.identity is None
         device.health.resting(self.clock())
         last = reason_code(device.health.last_failure or Reason.SILENT)
@@ -436,7 +436,7 @@ class Line:
             device.link.cap = math.inf
         if isinstance(outcome, LinkLost):
             self._lost(outcome)
-        elif isinstance(outcome, Refused):
+        elif isinstance(outcome, Refused) and outcome.error not in UNREACHED:
             self._success(device, self.clock() - started)
             self._fail(poll, outcome.reason)
         elif isinstance(outcome, LinkError):
@@ -447,13 +447,12 @@ class Line:
     def _rest_on(self, device: DeviceState, started: float) -> None:
         """A probe failed: one entry with the ticks not tried, and the next probe no sooner than its share allows."""
         now = self.clock()
-        device.rest = min(device.rest + 1, len(self._rests) - 1)
-        device.probe_at = now + self._rests[device.rest]
+        device.rest = min(device.rest + 1, len(RESTS) - 1)
+        device.probe_at = now + RESTS[device.rest]
         self._probe_free = now + (now - started) * (1 / PROBE_SHARE - 1)
         reason = reason_text(Reason.RESTING, reason_code(device.reason or device.health.last_failure or Reason.SILENT))
         for poll in device.polls:
-            if poll.due <= now:
-                poll.skipped += 1 + poll.advance(now)
+            poll.pass_over(now)
             self._fail(poll, reason)
 
     # ------------------------------------------------------------------ readings

@@ -9,9 +9,10 @@ from pathlib import Path
 from labmon.acquisition.plan import Plan, make_plan
 from labmon.acquisition.rules import make_rules
 from labmon.alarms.rule import Rule
+from labmon.config.capacity import capacity
+from labmon.config.errors import ConfigError
 from labmon.config.load import SiteLoad, load_site
 from labmon.config.site import Site
-from labmon.config.yaml import ConfigError
 from labmon.drivers.catalogue import Catalogue
 
 
@@ -36,7 +37,10 @@ def load(path: Path) -> Loaded:
         return loaded
     catalogue = Catalogue([path.parent / folder for folder in found.site.drivers])
     loaded.plan = make_plan(found.site, found.profiles, catalogue, found.error, dt.datetime.now(dt.UTC).date())
-    loaded.errors = found.errors
+    queries = [(len(q.slots), q.every) for line in loaded.plan.lines for d in line.devices for q in d.queries]
+    if refusal := capacity(queries, found.site.journal).refusal:
+        found.error(("journal", "keep-readings"), refusal)
+    loaded.errors, loaded.warnings = found.errors, found.warnings
     if not loaded.errors:
         loaded.rules = make_rules(found.site, loaded.plan)
     return loaded

@@ -1,8 +1,9 @@
-"""Alarm rules from the plan: limits by profile, silence, quality, dead devices and lines, the gateway's own troubles."""
+"""Alarm rules from the plan: limits, silence, quality, dead devices and lines, the gateway's own troubles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from labmon import units
 from labmon.acquisition.plan import LimitedChannel, Plan
@@ -58,12 +59,15 @@ def _limits(channel: LimitedChannel) -> Iterator[Rule]:
     scale, offset = units.linear(channel.profile.unit, channel.unit)
     delta = units.delta_scale(channel.profile.unit, channel.unit)
     for limit in channel.profile.limits:
-        for direction, bound in (("high", limit.high), ("low", limit.low)):
-            if bound is not None:
-                yield _limit(channel, limit, direction, bound * scale + offset, limit.dead_band * delta)
+        if limit.high is not None:
+            yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta)
+        if limit.low is not None:
+            yield _limit(channel, limit, "low", limit.low * scale + offset, limit.dead_band * delta)
 
 
-def _limit(channel: LimitedChannel, limit: Limit, direction: str, bound: float, dead_band: float) -> LimitRule:
+def _limit(
+    channel: LimitedChannel, limit: Limit, direction: Literal["high", "low"], bound: float, dead_band: float
+) -> LimitRule:
     return LimitRule(
         alarm=f"{channel.key}.{limit.level}-{direction}",
         channel=channel.key,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from labmon.alarms.errors import CommandRefused
 from labmon.alarms.given import Acknowledge, Given, Level, NoValue, PutBack, TakeOut, Value
 from labmon.alarms.restore import SERVICE_PREFIX, restore
-from labmon.alarms.rule import ConditionRule, Rule
+from labmon.alarms.rule import ConditionRule, LimitRule, Rule
 from labmon.alarms.state import State
 from labmon.alarms.step import ROUNDING, step
 from labmon.alarms.view import AlarmView, OutOfService, view
@@ -70,6 +70,9 @@ class AlarmEngine:
             return []
         if value is None or not math.isfinite(value):
             watch.note_bad(reading, mono)
+            if watch.low <= watch.high and mono < (due := watch.clock_due()) - ROUNDING:
+                self._due = min(self._due, due)
+                return []
             return self._judge(watch, watch.no_value(by_reading=True), mono, reading.received)
         watch.valued = mono
         watch.reading = reading
@@ -210,11 +213,14 @@ class AlarmEngine:
         changed = False
         for alarm in (*watch.limits, *watch.spells):
             before = alarm.state
+            if isinstance(given, NoValue) and not before.active and isinstance(alarm.rule, LimitRule):
+                continue
             events += self._apply(alarm, given, mono, now)
             changed = changed or alarm.state is not before
         if changed:
             watch.settle()
-        self._due = min(self._due, watch.next_due(mono))
+        # A value puts everything off, so that a bound will do.
+        self._due = min(self._due, watch.clock_due() if isinstance(given, Value) else watch.next_due(mono))
         return events
 
     def _apply(self, alarm: Alarm, given: Given, mono: float, now: int) -> list[Event]:
@@ -234,7 +240,6 @@ class AlarmEngine:
         if before.active and not state.active:
             for child in alarm.children:
                 child.begin_anew(mono)
-                self._due = min(self._due, child.next_due(mono))
         return events
 
     def _watch_delay(self, alarm: Alarm) -> None:

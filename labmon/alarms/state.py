@@ -96,7 +96,7 @@ def _fits(name: str, value: object) -> bool:
     if name in ("base", "hidden"):
         return value in [s.value for s in AlarmState if (s in HIDDEN_STATES) is (name == "hidden")]
     if name in ("value", "peak"):
-        return isinstance(value, float)
+        return isinstance(value, float | int) and not isinstance(value, bool)
     return type(value) is type(_DEFAULTS[name])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 from labmon.alarms.given import UNHEARD, NoValue
 from labmon.alarms.rule import ConditionRule, LimitRule, QualityRule, Rule, SilenceRule
@@ -103,7 +104,7 @@ class ChannelWatch:
         if any(a.state.active or a.state.turn for a in alarms):
             self.low, self.high = math.inf, -math.inf
         else:
-            self.low, self.high = -math.inf, math.inf
+            self.low, self.high = -sys.float_info.max, sys.float_info.max
             for alarm in self.limits:
                 rule = alarm.rule
                 assert isinstance(rule, LimitRule)

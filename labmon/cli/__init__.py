@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 import labmon
-from labmon.cli import demonstrate, orders, sites
+from labmon.cli.demonstrate import demo, simulate
+from labmon.cli.orders import alarm, device, status, user
+from labmon.cli.sites import check, ingest, run
 
 
 class _Group(click.Group):
@@ -18,9 +20,9 @@ class _Group(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = _nearest(args[0], list(self.commands))
-            if near:
-                error.message += f" Did you mean {near}?"
-            raise
+            if near is None:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near}?", ctx) from None
 
 
 def _nearest(word: str, words: list[str]) -> str | None:
@@ -37,12 +39,12 @@ def main() -> None:
 
 
 main.group_class = _Group
-main.add_command(sites.check)
-main.add_command(sites.run)
-main.add_command(sites.ingest)
-main.add_command(demonstrate.demo)
-main.add_command(demonstrate.simulate)
-main.add_command(orders.alarm)
-main.add_command(orders.device)
-main.add_command(orders.status)
-main.add_command(orders.user)
+main.add_command(check)
+main.add_command(run)
+main.add_command(ingest)
+main.add_command(demo)
+main.add_command(simulate)
+main.add_command(alarm)
+main.add_command(device)
+main.add_command(status)
+main.add_command(user)

@@ -22,7 +22,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 
 
 def _ask(path: Path, verb: str, **arguments: Any) -> Any:
-    from labmon.alarms.engine import CommandRefused
+    from labmon.alarms.errors import CommandRefused
     from labmon.daemon.control import ask
 
     try:
@@ -70,7 +70,9 @@ def alarm_list(path: Path, as_json: bool) -> None:
         since = dt.datetime.fromtimestamp(row["since"] / 1e9).astimezone() if row.get("since") else None
         click.echo(f"{row['state']:12} {row['class']:10} {row['alarm']}")
         click.echo(f"{'':12} {row.get('text', '')}")
-        click.echo(f"{'':12} occurrence {row['occurrence']}" + (f", since {since:%Y-%m-%d %H:%M:%S %Z}" if since else ""))
+        click.echo(
+            f"{'':12} occurrence {row['occurrence']}" + (f", since {since:%Y-%m-%d %H:%M:%S %Z}" if since else "")
+        )
 
 
 @alarm.command("ack")
@@ -121,14 +123,16 @@ def status(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(found).decode())
         return
-    click.echo(f"labmon {found['version']} at {found['site']}/{found['gateway']}, configuration {found['configuration'][:12]}")
+    click.echo(
+        f"labmon {found['version']} at {found['site']}/{found['gateway']}, configuration {found['configuration'][:12]}"
+    )
     click.echo(f"journal {found['journal']['state']}, entries {found['journal']['last']}, readings {found['polled']}")
     for name, behind in found["cursors"].items():
         click.echo(f"cursor  {name}: {behind} behind")
     for line in found["lines"]:
         click.echo(f"line    {line['line']}: {line['state']} ({line['endpoint']})")
-        for row in line["devices"]:
-            click.echo(f"device  {row['device']}: {row['state']}")
+        for name, row in line["devices"].items():
+            click.echo(f"device  {name}: {row['state']}")
     click.echo(f"alarms  {len(found['alarms'])} not normal")
 
 

@@ -94,18 +94,20 @@ def run(site: Path, level: str) -> None:
 @click.option("--log", "level", default="info", type=click.Choice(["debug", "info", "warning"]), show_default=True)
 def ingest(site: Path, store: str | None, level: str) -> None:
     """Write what gateways deliver into a store, and confirm it. Any number may run, anywhere."""
-    from labmon.ingest.ingest import serve
+    from labmon.config.secrets import SecretError, read_secret
+    from labmon.ingest.process import IngestNotConfigured, run_ingest
 
     loaded = _load(site)
-    if loaded.site is None or loaded.site.mqtt is None:
-        click.echo(f"{site}: ingest needs an mqtt section", err=True)
-        sys.exit(2)
-    stores = [s.id for s in loaded.site.stores]
-    if store is None and len(stores) != 1:
-        click.echo(f"{site}: {len(stores)} stores; say which with --store ({', '.join(stores) or 'none defined'})", err=True)
-        sys.exit(2)
-    if store is not None and store not in stores:
-        click.echo(f"{site}: no store {store}; there are {', '.join(stores) or 'none'}", err=True)
-        sys.exit(2)
     start_logging(level)
-    sys.exit(run_loop(serve(loaded.site, store or stores[0])))
+
+    async def body() -> int:
+        if loaded.site is None:
+            return 2
+        try:
+            await run_ingest(loaded.site, store, secret=lambda secret: read_secret(secret, site.parent))
+        except (IngestNotConfigured, SecretError) as error:
+            click.echo(f"labmon ingest: {site}: {error}", err=True)
+            return 2
+        return 0
+
+    sys.exit(run_loop(body()))

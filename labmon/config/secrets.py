@@ -1,4 +1,4 @@
-"""Secrets: read by reference when they are needed, kept out of every message and repr; PINs and proofs made with them."""
+"""Secrets: read by reference when they are needed, kept out of every message; PINs, and proofs made with them."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def command_proof(
     *,
     gateway: str,
     verb: str,
-    id: str,  # noqa: A002
+    id: str,
     user: str,
     time: int,
     alarm: str = "",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from labmon.config.capacity import capacity
 from labmon.acquisition.load import Loaded
+from labmon.config.capacity import capacity
 
 
 def summary(loaded: Loaded) -> dict[str, Any]:
@@ -44,7 +44,8 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         "broker": f"{site.mqtt.host}:{site.mqtt.port}" if site.mqtt else None,
         "stores": [store.id for store in site.stores],
         "notices": [
-            {"classes": route.classes, "areas": route.areas, "to": route.to, "by": route.by} for route in site.notices.routes
+            {"classes": route.classes, "areas": route.areas, "to": route.to, "by": route.by}
+            for route in site.notices.routes
         ],
         "journal-bytes-per-day": round(held.bytes_per_day),
         "journal-size": site.journal.size,
@@ -71,9 +72,10 @@ def text(found: dict[str, Any]) -> str:
     ]
     for route in found["notices"]:
         where = ", ".join(route["areas"]) if route["areas"] else "all areas"
-        rows.append(f"notices of {', '.join(route['classes'])} in {where}: to {', '.join(route['to'])} by {', '.join(route['by'])}")
+        ways = f"to {', '.join(route['to'])} by {', '.join(route['by'])}"
+        rows.append(f"notices of {', '.join(route['classes'])} in {where}: {ways}")
     rows += [
-        f"journal {found['journal-bytes-per-day'] / 1e6:,.1f} MB a day of readings; {found['journal-size'] / 1e9:g} GB hold "
-        f"{found['outage-days']:,g} days, readings are kept for {found['keep-days']:g} days",
+        f"journal {found['journal-bytes-per-day'] / 1e6:,.1f} MB a day of readings; {found['journal-size'] / 1e9:g} GB "
+        f"hold {found['outage-days']:,g} days, readings are kept for {found['keep-days']:g} days",
     ]
     return "\n".join(rows)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from labmon.acquisition.pipeline import Pipeline
-from labmon.alarms.engine import AlarmEngine, CommandRefused
+from labmon.alarms.engine import AlarmEngine
+from labmon.alarms.errors import CommandRefused
 from labmon.config.site import Role, User
 from labmon.model.event import Event, EventKind
 from labmon.model.plant import Plant

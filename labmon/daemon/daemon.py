@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import labmon
 from labmon.acquisition.line import Line
+from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
 from labmon.alarms.engine import AlarmEngine
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket
-from labmon.acquisition.load import Loaded
 from labmon.daemon.outside import Outside
 from labmon.daemon.report import Report
 from labmon.health.line import LineHealth
+from labmon.journal.committer import Pace
+from labmon.journal.entries import Configuration, RecordKey
+from labmon.journal.errors import JournalUnavailable
+from labmon.journal.retention import Retention
+from labmon.journal.watch import Callbacks, JournalHealth
 from labmon.journal.writer import JournalWriter
 from labmon.links.opening import make_link
 from labmon.model.event import Event, EventKind
@@ -47,35 +52,78 @@ class Daemon:
         self.plant = loaded.plan.plant
         self.stop = asyncio.Event()
         self.started = time.time_ns()
-        self.journal = JournalWriter(Path(self.site.journal.path), self.site.journal)
+        self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
+        self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
+        self.outside = Outside(loaded.path.parent, self.site, self.plant, self.health)
+        stores = tuple(f"record.{store.id}" for store in self.site.stores)
+        config = self.site.journal
+        self.journal = JournalWriter(
+            loaded.path.parent / config.path,
+            Callbacks(self.outside.committed, self.outside.urgent, self._journal_health, self._journal_opened),
+            pace=Pace(commit_every=config.commit_every),
+            retention=Retention(config.keep_readings, config.size, stores),
+        )
         self.tasks: set[asyncio.Task[None]] = set()
+        self.lines: dict[str, Line] = {}
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Where readings, alarms and journal meet; there from `run` on."""
+        if self._pipeline is None:
+            raise RuntimeError("the daemon does not run")
+        return self._pipeline
 
     async def run(self) -> None:
         """Start everything, wait for `stop`, end everything. Needs neither instruments nor broker nor network."""
         await self.journal.start()
-        engine = AlarmEngine(self.loaded.rules, self.plant, self.journal.alarm_states())
-        self.health = {
-            line.id: LineHealth(line.id, str(line.endpoint), [d.id for d in line.devices]) for line in self.plan.lines
-        }
-        self.outside = Outside(self)
-        self.pipeline = Pipeline(engine, self.journal, self.outside.live, self.journal.latest_records())
-        self.outside.connect(self.pipeline)
-        self.commands = Commands(self.pipeline, {u.id: u for u in self.site.users}, self.plant)
-        self.report = Report(self)
-        self.control = ControlSocket(Path(self.site.socket), {u.id: u for u in self.site.users}, self.report.answer)
-        self.clock = ClockWatch(self.pipeline)
+        saved, records = await self._remembered()
+        engine = AlarmEngine(self.loaded.rules, self.plant, saved, mono=time.monotonic(), now=time.time_ns())
+        users = {user.id: user for user in self.site.users}
+        self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
+        self.commands = Commands(pipeline, users, self.plant)
+        self.outside.connect(pipeline, self.journal, self.commands)
+        self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
+        self.clock = ClockWatch(pipeline)
         self._configured()
+        self._journal_health(self.journal.health)
         try:
             await self._start()
-            log.info("daemon: %d lines, %d devices, %d channels", len(self.plan.lines), len(self.plant.devices), len(self.plant.channels))
+            log.info(
+                "daemon: %d lines, %d devices, %d channels",
+                len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
+            )  # fmt: skip
             await self.stop.wait()
         finally:
             await self._end()
 
+    async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
+        """Alarm states and last records of the run before; none where the journal cannot be read now."""
+        try:
+            return await self.journal.alarm_states(), await self.journal.latest_records()
+        except JournalUnavailable as error:
+            log.error("daemon: starts without what the journal remembers: %s", error)
+            return {}, {}
+
+    def _journal_health(self, health: JournalHealth) -> None:
+        if self._pipeline is not None:
+            self._pipeline.condition("gateway.journal", health.state != "ok", health.reason or "written again")
+
+    def _journal_opened(self, journal: str, trouble: str | None) -> None:
+        """A new journal knows nothing: give it the states, and tell what became of the one before."""
+        if self._pipeline is None:
+            return
+        self._pipeline.save_all()
+        if trouble:
+            now = time.time_ns()
+            self._pipeline.record(Event(EventKind.JOURNAL, now, now, detail=trouble))
+
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
         for plan in self.plan.lines:
-            line = Line(plan, make_link(plan.endpoint, plan.framing, quiet=plan.quiet), self.pipeline, self.health[plan.id])
+            line = Line(
+                plan, make_link(plan.endpoint, plan.framing, quiet=plan.quiet), self.pipeline, self.health[plan.id]
+            )
             self._keep(f"line {plan.id}", line.run)
         self._keep("alarms", self._ticks)
         self._keep("clock", self.clock.run)
@@ -95,7 +143,7 @@ class Daemon:
                 try:
                     await run()
                     return
-                except Exception as error:  # noqa: BLE001 - a fault in one part must not stop the others
+                except Exception as error:
                     failures = 0 if time.monotonic() - began > 60 else failures + 1
                     wait = RESTART[min(failures, len(RESTART) - 1)]
                     log.critical("%s: failed, starts again in %.0f s", name, wait, exc_info=error)
@@ -112,9 +160,9 @@ class Daemon:
 
     def _configured(self) -> None:
         """The configuration that all entries from here on were made under, and who started it."""
-        texts = {"site": self.loaded.text}
-        texts |= {f"driver {name}": driver.source_text for name, driver in self.plan.drivers.items()}
-        self.journal.configure(texts, by=_starter(), version=labmon.__version__)
+        drivers = {name: driver.source_text for name, driver in self.plan.drivers.items()}
+        site = self.loaded.path.name
+        self.journal.configure(Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers))
         now = time.time_ns()
         self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import labmon
-from labmon.alarms.engine import AlarmView
+from labmon.alarms.view import AlarmView
 
 if TYPE_CHECKING:
     from labmon.daemon.daemon import Daemon
@@ -32,6 +33,7 @@ class Report:
     def status(self) -> dict[str, Any]:
         """The whole state in one object."""
         daemon = self.daemon
+        mono, now = time.monotonic(), time.time_ns()
         return {
             "version": labmon.__version__,
             "site": daemon.plant.site,
@@ -40,11 +42,20 @@ class Report:
             "configuration": daemon.configuration,
             "polled": daemon.pipeline.polled,
             "bad": daemon.pipeline.bad,
-            "journal": daemon.journal.status(),
+            "journal": {
+                "id": daemon.journal.journal,
+                "state": daemon.journal.health.state,
+                "reason": daemon.journal.health.reason,
+                "last": daemon.journal.last_seq,
+                "backlog": daemon.journal.backlog,
+            },
             "cursors": daemon.outside.behind(),
-            "lost": daemon.outside.losses(),
-            "missed": sum(line.missed_ticks for line in daemon.health.values()),
-            "lines": [line.to_dict() for line in daemon.health.values()],
+            "lost": {"exchanges": daemon.journal.lost_exchanges},
+            "missed": sum(d.missed_ticks for line in daemon.health.values() for d in line.devices.values()),
+            "lines": [
+                {"line": line.id, "endpoint": daemon.plant.lines[line.id].endpoint, **line.to_dict(mono, now)}
+                for line in daemon.health.values()
+            ],
             "alarms": self.alarms(),
         }
 

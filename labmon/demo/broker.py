@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 UNPACK_SECONDS = 60
 
@@ -23,7 +24,7 @@ class Found:
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
-    protocol: str
+    protocol: Literal["5", "3.1.1"]
 
 
 def find_broker(folder: Path, cache: Path) -> Found:
@@ -46,7 +47,9 @@ def _mosquitto(binary: str, environment: dict[str, str], folder: Path, name: str
 
 def _runs(binary: str, environment: dict[str, str]) -> bool:
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run([binary, "-h"], env={**os.environ, **environment}, capture_output=True, timeout=10)
+        asked = subprocess.run(
+            [binary, "-h"], env={**os.environ, **environment}, capture_output=True, timeout=10, check=False
+        )
         return b"mosquitto version" in asked.stdout
     return False
 
@@ -72,8 +75,12 @@ def _download(root: Path) -> bool:
         depends = subprocess.run(
             ["apt-cache", "depends", "--important", "mosquitto"], capture_output=True, text=True, timeout=20, check=True
         ).stdout
-        needed = [line.split(":", 1)[1].strip() for line in depends.splitlines() if "Depends:" in line and "<" not in line]
-        libraries = [name for name in needed if name.startswith("lib") and name not in {"libc6", "libssl3", "libsystemd0"}]
+        needed = [
+            line.split(":", 1)[1].strip() for line in depends.splitlines() if "Depends:" in line and "<" not in line
+        ]
+        libraries = [
+            name for name in needed if name.startswith("lib") and name not in {"libc6", "libssl3", "libsystemd0"}
+        ]
         subprocess.run(
             ["apt-get", "download", "mosquitto", *libraries],
             cwd=root, capture_output=True, timeout=UNPACK_SECONDS, check=True,

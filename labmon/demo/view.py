@@ -105,7 +105,9 @@ def _alarms(plant: Plant, facts: Facts) -> RenderableType:
     for alarm in sorted(shown, key=lambda a: -(a.since or 0))[:8]:
         cls = alarm.alarm_class.value if alarm.alarm_class else ""
         since = time.strftime("%H:%M:%S", time.localtime((alarm.since or 0) / 1e9))
-        table.add_row(Text(f" {cls.upper()} ", style=CLASSES.get(cls, "")), alarm.state.value, alarm.alarm, f"since {since}")
+        table.add_row(
+            Text(f" {cls.upper()} ", style=CLASSES.get(cls, "")), alarm.state.value, alarm.alarm, f"since {since}"
+        )
     if len(shown) > 8:
         table.add_row("", "", f"and {len(shown) - 8} more", "")
     if not shown:
@@ -116,7 +118,9 @@ def _alarms(plant: Plant, facts: Facts) -> RenderableType:
 def _notices(mails: Sequence[Mail]) -> RenderableType:
     table = Table(box=None, padding=(0, 1), show_header=False)
     for mail in list(mails)[-6:]:
-        table.add_row(time.strftime("%H:%M:%S", time.localtime(mail.at)), Text(mail.subject), Text(f"to {mail.to}", style="dim"))
+        table.add_row(
+            time.strftime("%H:%M:%S", time.localtime(mail.at)), Text(mail.subject), Text(f"to {mail.to}", style="dim")
+        )
     if not mails:
         table.add_row(Text("none yet", style="dim"))
     return Panel(table, title="last notices", border_style="magenta" if mails else "blue")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from labmon.demo.view import Facts
 from labmon.model.event import AlarmState
 from labmon.model.messages import AlarmMessage, LineHealth, Live, MessageError
 from labmon.model.plant import Plant
-from labmon.mqtt.connection import BrokerSettings, Connection
+from labmon.mqtt import BrokerSettings, Connection
 
 
 class Watch:
     """Subscribes to live, alarm, event and health of one gateway and keeps the latest of each."""
 
-    def __init__(self, plant: Plant, facts: Facts, port: int, protocol: str) -> None:
+    def __init__(self, plant: Plant, facts: Facts, port: int, protocol: Literal["5", "3.1.1"]) -> None:
         self.prefix = plant.prefix
         self.facts = facts
         self.readings = 0

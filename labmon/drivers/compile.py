@@ -174,6 +174,10 @@ class CompiledIdentity:
         """As check, from payloads. Raises WrongInstrument, Garbled."""
         return self.judge(self._asking.decode(payloads))
 
+    def raws(self, payloads: Sequence[bytes]) -> Sequence[Raw]:
+        """Raw values in the order of `fields`. Raises Garbled."""
+        return self._asking.decode(payloads)
+
     def judge(self, raws: Sequence[Raw]) -> str:
         """What the instrument says of itself. Raises WrongInstrument where it is not what was expected."""
         found = ", ".join(f"{name} {raws[at]}" for name, at in self._show if raws[at] is not None)
@@ -214,10 +218,14 @@ class CompiledDriver:
         """The queries for one device. Raises ValueError when framing, address or parameters do not fit."""
         setting = self.setting(framing, address, params)
         return [
-            CompiledQuery(name, query, setting)
+            self.query(name, setting)
             for name, query in self.file.queries.items()
             if applies(query.when, setting.params)
         ]
+
+    def query(self, name: str, setting: Setting) -> CompiledQuery:
+        """One query, for a setting already made. Raises ValueError for units that do not go together."""
+        return CompiledQuery(name, self.file.queries[name], setting)
 
     def identity(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> CompiledIdentity | None:
         """The identity check for one device, where the file has one. Raises ValueError as `queries`."""

@@ -11,9 +11,8 @@ import math
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 from pydantic import Field as Limits
-from pydantic import model_validator
 
 from labmon.config.types import Duration, Id, Number, Period, Strict, Text
 from labmon.drivers.given import Given, Param, ParamValue, When

@@ -20,7 +20,8 @@ Computation = Callable[[Sequence[Outcome]], Outcome]
 
 _MOST = sys.float_info.max
 _RAW_TYPES = {
-    "u8": "H", "i8": "h", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d",
+    "u8": "H", "i8": "h", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q",
+    "f32": "f", "f64": "d",
     "bit": "H", "number": "d", "integer": "q", "hex": "q", "time": "q", "word": "q",
 }  # fmt: skip
 
@@ -49,7 +50,7 @@ def test_of(condition: grammar.Condition, index: int, params: Mapping[str, Param
         lowest = condition.below
         return lambda raws: not isinstance(raw := raws[index], (int, float)) or not raw >= lowest
     highest = condition.above
-    assert highest is not None  # noqa: S101 - the grammar lets no condition without a test through
+    assert highest is not None
     return lambda raws: not isinstance(raw := raws[index], (int, float)) or not raw <= highest
 
 

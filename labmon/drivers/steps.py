@@ -121,9 +121,7 @@ class Identification:
 
     async def ask(self, link: Link, timeout: float, gap: float) -> Sequence[Raw]:
         """Exchange as often as the device says that more follows; raises what the link raises."""
-        found = await modbus.identify(
-            link, self._framing, self._unit, tuple(self._objects.values()), timeout, gap=gap
-        )
+        found = await modbus.identify(link, self._framing, self._unit, tuple(self._objects.values()), timeout, gap=gap)
         return self._texts(found)
 
     def decode(self, payload: bytes) -> Sequence[Raw]:
@@ -155,7 +153,7 @@ def step(request: grammar.Request, setting: Setting) -> Step:
     if request.send is not None:
         return _text(request, fields, setting)
     if not isinstance(setting.address, int):
-        raise ValueError("a Modbus device needs a unit id as its address")
+        raise ValueError("a Modbus device needs a unit id as its address")  # noqa: TRY004
     framing = cast(modbus.ModbusFraming, setting.framing)
     if request.write is not None:
         address, value = pdu_address(request.at, "holding", setting), int(setting.value(request.value))

@@ -83,7 +83,7 @@ class TextField:
                 raise ValueError(f"{self.name}: no text stands for {raw!r}")
             return texts[0]
         if not isinstance(raw, (int, float)):
-            raise ValueError(f"{self.name}: {raw!r} is no {self.type}")
+            raise ValueError(f"{self.name}: {raw!r} is no {self.type}")  # noqa: TRY004
         if self.type == "number":
             return format(float(raw), self.form or "g")
         if self.type == "integer":

@@ -42,9 +42,7 @@ def raws_of(
     return raws
 
 
-def _raw(
-    channel: grammar.Channel, field: WordField | TextField, value: float, params: Mapping[str, ParamValue]
-) -> Raw:
+def _raw(channel: grammar.Channel, field: WordField | TextField, value: float, params: Mapping[str, ParamValue]) -> Raw:
     if channel.true_when == "clear":
         return int(not value)
     scale = float(value_of(channel.scale, params))

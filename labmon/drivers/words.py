@@ -11,7 +11,8 @@ from typing import cast
 from labmon.model.reading import Raw
 
 _CODES = {
-    "u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d",
+    "u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q",
+    "f32": "f", "f64": "d",
 }  # fmt: skip
 _REGISTERS = {"u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
 
@@ -78,7 +79,7 @@ def _bit(number: int) -> Callable[[int], int]:
 
 
 class WordBlock:
-    """Fields in one block of registers. Decoding is one struct.unpack, after one permutation where order asks for it."""
+    """Fields in one block of registers. Decoding is one struct.unpack, after one permutation if order asks for it."""
 
     def __init__(self, start: int, count: int, fields: Sequence[WordField]) -> None:
         self.start = start
@@ -109,7 +110,7 @@ class WordBlock:
         return values
 
     def encode(self, raws: Mapping[str, Raw]) -> bytes:
-        """The inverse of decode, from raw values by name; what is not given is 0 or empty, as is what no field covers."""
+        """The inverse of decode, from raw values by name; what is not given, and what no field covers, is 0."""
         data = bytearray(2 * self.count)
         for f in self.fields:
             if f.name not in raws:

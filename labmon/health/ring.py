@@ -26,7 +26,7 @@ class Ring:
         return min(self._count, SIZE)
 
     def quantiles(self, *shares: float) -> list[float | None]:
-        """For each share the smallest number kept that is not below that share of them (nearest rank); None when empty."""
+        """For each share the smallest kept number that this share of them does not exceed; None when empty."""
         kept = sorted(self._values[: len(self)])
         if not kept:
             return [None for _ in shares]

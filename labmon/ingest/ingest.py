@@ -9,36 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from labmon.ingest.lanes import Lane, Lanes, Waiting
 from labmon.ingest.store import Store, StoreError, Written
 from labmon.ingest.store_state import FIRST_PAUSE, StoreState
 from labmon.ingest.store_thread import StoreThread
-from labmon.model.ids import is_id
 from labmon.model.messages import MessageError, RecordRange, Stored
-from labmon.mqtt import NotConnected, PublishRefused
+from labmon.mqtt import Connection, MessageProperties, NotConnected, PublishRefused, SubscribeRefused
+from labmon.mqtt.topics import ALL_GATEWAYS, Topics, parse
 
 log = logging.getLogger(__name__)
 
-RECORD_TOPICS: Final = "labmon/+/+/record"
+RECORD_TOPICS: Final = f"{ALL_GATEWAYS}/record"
 _STOP: Final = 1.0
 _REMEMBERED_LANES: Final = 1000
-
-
-class Broker(Protocol):
-    """What ingest needs of an MQTT connection."""
-
-    async def subscribe(self, topic_filter: str, handler: Callable[[str, bytes, object], None], qos: int) -> None:
-        """Subscribe now and after each reconnect."""
-        ...
-
-    async def publish(self, topic: str, payload: bytes, *, qos: int) -> None:
-        """Return when the broker has it. Raises NotConnected, PublishRefused."""
-        ...
 
 
 @dataclass(slots=True)
@@ -73,7 +60,7 @@ class _Outcome:
 class Ingest:
     """Writes what arrives on `labmon/+/+/record` to one store and answers on `.../record/stored/<store id>`."""
 
-    def __init__(self, store_id: str, store: Store, broker: Broker, *, shared: bool = True) -> None:
+    def __init__(self, store_id: str, store: Store, broker: Connection, *, shared: bool = True) -> None:
         """`shared`: take a share of the ranges beside other ingests of this store (MQTT 5 only)."""
         self.counters = Counters()
         self._store_id = store_id
@@ -93,7 +80,10 @@ class Ingest:
         """Subscribe and begin; returns at once, whether the broker and the store are there or not."""
         self._thread = StoreThread(f"store-{self._store_id}", self._store.close)
         self._task = asyncio.create_task(self._run(), name=f"ingest {self._store_id}")
-        await self._broker.subscribe(self._filter, self._take, 1)
+        try:
+            await self._broker.subscribe(self._filter, self._take, 1)
+        except SubscribeRefused as error:
+            log.error("%s; it is tried again at each connect", error)
 
     async def stop(self) -> None:
         """End within about a second, whatever the store does; what waits here stays with its gateway."""
@@ -106,12 +96,12 @@ class Ingest:
             log.warning("store %s: does not let go, its thread is left behind", self._store_id)
         log.info("ingest into store %s stopped: %s", self._store_id, self.counters)
 
-    def _take(self, topic: str, payload: bytes, _: object) -> None:
-        parts = topic.split("/")
-        lane = (parts[1], parts[2]) if len(parts) == 4 else ("", "")
-        if not (is_id(lane[0]) and is_id(lane[1])):
-            self._note_malformed(lane, f"topic {topic!r:.200} names no gateway")
+    def _take(self, topic: str, payload: bytes, _: MessageProperties) -> None:
+        place = parse(topic)
+        if place is None:
+            self._note_malformed(("?", "?"), f"topic {topic!r:.200} names no gateway")
             return
+        lane = (place.site, place.gateway)
         match self._lanes.put(lane, payload, time.monotonic()):
             case "taken":
                 self._arrived.set()
@@ -184,9 +174,7 @@ class Ingest:
                 self._note_refused(lane, outcome.written)
                 answer.refused = [(refused.seq, refused.why) for refused in outcome.written.refused]
         try:
-            await self._broker.publish(
-                f"labmon/{lane[0]}/{lane[1]}/record/stored/{self._store_id}", answer.encode(), qos=1
-            )
+            await self._broker.publish(Topics("labmon/{}/{}".format(*lane)).stored(self._store_id), answer.encode())
         except NotConnected:
             counters.unconfirmed += 1
         except PublishRefused as error:

@@ -131,7 +131,7 @@ class Committer:
             self._wake.set()
 
     async def committed(self) -> None:
-        """Wait until the next group is on the disk. Raises JournalUnavailable when its first attempt fails."""
+        """Wait until the next group is on the disk. Raises JournalUnavailable when a commit fails before."""
         await self._for_next.wait()
 
     async def drained(self) -> None:
@@ -198,7 +198,8 @@ class Committer:
             committed = await self.watch.run(worker, "a commit", lambda: store.commit(group))
         except Exception as error:  # noqa: BLE001 - whatever it is, alarms go on and the group is tried again
             self._failed("", error)
-            self._for_group.fail(JournalUnavailable(self.watch.health.reason))
+            for waiters in (self._for_group, self._for_next):
+                waiters.fail(JournalUnavailable(self.watch.health.reason))
             return False
         self._group = None
         self.watch.written(event for event, _ in group.events)

@@ -121,19 +121,18 @@ class Trimmer:
         return []
 
     def _next_sure(self, seq: int) -> int | None:
-        """Reception of some later reading whose clock was right; looks ever further ahead."""
+        """Reception of some later reading whose clock was right; looks ever further ahead, and last at the newest."""
         ahead = 1
         while True:
-            row = self.store.query(
-                "SELECT seq, kind, time, layout, body FROM entry WHERE kind = 1 AND seq > ? ORDER BY seq LIMIT 1",
-                seq + ahead,
-            )
-            if not row:
-                return None
-            received = self._received(row[0])
-            if received is not None:
+            row = self._reading("seq > ? ORDER BY seq", seq + ahead) or self._reading("seq > ? ORDER BY seq DESC", seq)
+            received = self._received(row[0]) if row else None
+            if received is not None or not row or row[0][0] < seq + ahead:
                 return received
             ahead *= 2
+
+    def _reading(self, which: str, seq: int) -> list[Any]:
+        query = f"SELECT seq, kind, time, layout, body FROM entry WHERE kind = 1 AND {which} LIMIT 1"  # noqa: S608
+        return self.store.query(query, seq)
 
     def _received(self, row: Any) -> int | None:
         """When an exchange was received, None where its clock was doubtful or its bytes are damaged."""

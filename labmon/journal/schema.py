@@ -38,7 +38,7 @@ SMALL_TABLES: Final = ("meta", "cursor", "alarm_state", "record_key", "quarantin
 
 _ALARM_STATES: Final = "SELECT alarm, state FROM alarm_state"
 _RECORD_KEYS: Final = "SELECT query, time, key FROM record_key"
-_CHECKED_WHOLE: Final = 32 * 2**20
+_CHECKED_WHOLE: Final = 16 * 2**20
 
 
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
@@ -131,10 +131,9 @@ def check(connection: sqlite3.Connection, path: Path, steps: list[tuple[str, ...
     found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
     if found != _expected(STEPS if steps is None else steps):
         raise JournalDamaged("the tables are not those of a journal")
-    names = ("",) if size <= _CHECKED_WHOLE else SMALL_TABLES
-    for name in names:
-        argument = f"('{name}')" if name else ""
-        answer = [row[0] for row in connection.execute(f"PRAGMA quick_check{argument}")]
+    small = [f"quick_check('{name}')" for name in SMALL_TABLES]
+    for pragma in ["integrity_check"] if size <= _CHECKED_WHOLE else small:
+        answer = [row[0] for row in connection.execute(f"PRAGMA {pragma}")]
         if answer != ["ok"]:
             raise JournalDamaged("; ".join(map(str, answer))[:200])
     connection.execute("SELECT seq, kind, time, layout, length(body) FROM entry ORDER BY seq DESC LIMIT 100").fetchall()

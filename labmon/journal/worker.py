@@ -34,13 +34,13 @@ class Worker:
     async def stop(self, last: Callable[[], None], timeout: float) -> bool:
         """Run `last` after all earlier calls and end the thread; say whether that was done in time.
 
-        Raises what `last` raises. A thread that hangs is left behind; it ends with the process.
+        Raises what `last` raises. A thread that hangs is left behind; it runs `last` when it hangs no more.
         """
         future = self.call(last)
         done, _ = await asyncio.wait({future}, timeout=timeout)
         self._calls.put(None)
         if not done:
-            future.cancel()
+            future.add_done_callback(lambda late: late.cancelled() or late.exception())
             return False
         self._thread.join(timeout)
         future.result()

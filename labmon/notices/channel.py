@@ -54,9 +54,9 @@ class Surroundings:
 class NoticeChannel:
     """Sends what its mailboxes hold, the most urgent first; people with the same message share one conversation.
 
-    After a failure the next attempt takes another message if there is one, so that no single message can block the
-    rest. It never gives up; the wait between attempts doubles from `first_retry` to `longest_retry`, and something new
-    to tell shortens it to `first_retry`.
+    When the server stumbled over a message the next attempt takes another if there is one, so that no single message
+    can block the rest. It never gives up; the wait between attempts doubles from `first_retry` to `longest_retry`, and
+    something new to tell shortens it to `first_retry`.
     """
 
     def __init__(self, id_: str, sender: Sender, around: Surroundings, timing: Timing) -> None:
@@ -100,9 +100,9 @@ class NoticeChannel:
         self._stopping = True
         self._wake.set()
         self._open.set()
-        if self._attempt is not None:
-            await asyncio.wait({self._attempt.result}, timeout=self._timing.grace)
-            self._attempt.cut()
+        if (attempt := self._attempt) is not None:
+            await asyncio.wait({attempt.result}, timeout=self._timing.grace)
+            attempt.cut()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=0.7)
             self._task.cancel()
@@ -162,8 +162,7 @@ class NoticeChannel:
         situation = Situation(around.clock(), list(around.views()), [p.name for p in people], self.id)
         notice = write(around.house, batch[0][1], situation)
         if _pointless(batch[0][1], situation):
-            for box, story in batch:
-                await box.done(story)
+            await asyncio.gather(*(box.done(story) for box, story in batch))
             return
         for box, story in batch:
             box.take(story)
@@ -174,27 +173,29 @@ class NoticeChannel:
         except Exception as exc:  # noqa: BLE001 - whatever goes wrong is the channel's failure, and is told
             for box, story in batch:
                 box.put_back(story)
-            self._fail(began, str(exc) if isinstance(exc, ChannelFailed) else repr(exc), notice)
+            self._fail(began, exc, notice)
             return
         self._succeed()
-        for box, story in batch:
-            answer = answers.get(box.person.id, Answer(Outcome.DEFERRED, "the server said nothing of this person"))
-            await self._settle(box, story, notice, answer)
+        unsaid = Answer(Outcome.DEFERRED, "the server said nothing of this person")
+        await asyncio.gather(
+            *(self._settle(box, story, notice, answers.get(box.person.id, unsaid)) for box, story in batch)
+        )
         self._report()
 
     async def _try(self, notice: Notice, people: Sequence[Person]) -> Mapping[str, Answer]:
         self._attempt = attempt = Attempt(
             lambda wire: self._sender.send(wire, notice, people), name=f"labmon-notices-{self.id}"
         )
+        # A server may keep each step just within its time; all of them together are bounded too.
+        limit = 3 * self._sender.timeout
         try:
-            # A server may keep each step just within its time; all of them together are bounded too.
-            done, _ = await asyncio.wait({attempt.result}, timeout=3 * self._sender.timeout)
+            done, _ = await asyncio.wait({attempt.result}, timeout=limit)
             if not done:
                 attempt.cut()
-                done, _ = await asyncio.wait({attempt.result}, timeout=1.0)
-            if not done:
-                attempt.abandon()
-                raise ChannelFailed(f"no end after {3 * self._sender.timeout:g} s")
+                await asyncio.wait({attempt.result}, timeout=1.0)
+                if not attempt.result.done() or attempt.result.exception() is not None:
+                    attempt.abandon()
+                    raise ChannelFailed(f"the server came to no end within {limit:g} s", reached=True)
             return attempt.result.result()
         finally:
             if attempt.result.done():
@@ -240,12 +241,13 @@ class NoticeChannel:
 
     # Whether it works
 
-    def _fail(self, began: float, text: str, notice: Notice) -> None:
+    def _fail(self, began: float, exc: Exception, notice: Notice) -> None:
         now = time.monotonic()
+        text, reached = (str(exc), exc.reached) if isinstance(exc, ChannelFailed) else (repr(exc), True)
         if not self._condition.down:
             log.warning("notice channel %s fails: %s", self.id, text)
         self._condition.failed(began, text)
-        self._failed_alarm = notice.event.alarm
+        self._failed_alarm = notice.event.alarm if reached else None
         self._retry_at = now + self._wait
         self._wait = min(self._wait * 2, self._timing.longest_retry)
         self._report()

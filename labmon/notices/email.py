@@ -56,7 +56,6 @@ class EmailSender:
         return answers
 
     def _converse(self, wire: Wire, notice: Notice, by_address: Mapping[str, Sequence[Person]]) -> dict[str, Answer]:
-        server = f"mail server {self._settings.host}:{self._settings.port}"
         smtp: smtplib.SMTP | None = None
         try:
             smtp = self._login(wire)
@@ -66,22 +65,28 @@ class EmailSender:
                 code, text = _data(smtp, message.as_bytes())
                 answers.update((address, _answer(code, text)) for address in wanted)
             return answers
-        except smtplib.SMTPAuthenticationError as exc:
-            raise ChannelFailed(f"{server} refuses the login: {_reply(exc.smtp_code, exc.smtp_error)}") from exc
-        except smtplib.SMTPSenderRefused as exc:
-            reply = _reply(exc.smtp_code, exc.smtp_error)
-            raise ChannelFailed(f"{server} refuses the sender {self._settings.from_}: {reply}") from exc
-        except smtplib.SMTPResponseException as exc:
-            raise ChannelFailed(f"{server} answers {_reply(exc.smtp_code, exc.smtp_error)}") from exc
-        except TimeoutError as exc:
-            raise ChannelFailed(f"{server} does not answer within {self._settings.timeout:g} s") from exc
-        except ssl.SSLCertVerificationError as exc:
-            raise ChannelFailed(f"{server}: its certificate is not valid: {exc.verify_message}") from exc
         except _DIALOGUE as exc:
-            raise ChannelFailed(f"{server}: {_why(exc)}") from exc
+            server = f"mail server {self._settings.host}:{self._settings.port}"
+            raise ChannelFailed(f"{server}{self._why(exc)}", reached=smtp is not None) from exc
         finally:
             if smtp is not None:
                 _leave(smtp)
+
+    def _why(self, exc: Exception) -> str:
+        """What went wrong with the conversation, to follow the server's name."""
+        match exc:
+            case smtplib.SMTPAuthenticationError():
+                return f" refuses the login: {_reply(exc.smtp_code, exc.smtp_error)}"
+            case smtplib.SMTPSenderRefused():
+                return f" refuses the sender {self._settings.from_}: {_reply(exc.smtp_code, exc.smtp_error)}"
+            case smtplib.SMTPResponseException():
+                return f" answers {_reply(exc.smtp_code, exc.smtp_error)}"
+            case ssl.SSLCertVerificationError():
+                return f": its certificate is not valid: {exc.verify_message}"
+        # smtplib calls a server that says nothing a closed connection.
+        if isinstance(exc, TimeoutError) or isinstance(exc.__context__, TimeoutError):
+            return f" does not answer within {self._settings.timeout:g} s"
+        return f": {' '.join(str(exc).split())[:200] or type(exc).__name__}"
 
     def _login(self, wire: Wire) -> smtplib.SMTP:
         settings = self._settings
@@ -188,10 +193,6 @@ def _answer(code: int, text: bytes) -> Answer:
 def _reply(code: int, text: bytes | str) -> str:
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return f"{code} {' '.join(words.split())}"[:200]
-
-
-def _why(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:200] or type(exc).__name__
 
 
 def _one_line(text: str) -> str:

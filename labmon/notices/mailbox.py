@@ -184,12 +184,13 @@ class Mailbox:
         return min([self.read, *(first - 1 for first in firsts)])
 
     async def _within_patience(self, moves: list[Awaitable[None]]) -> None:
+        stuck = bool(self._moves)  # The disk has had its chance: nobody waits for it again.
         tasks = {asyncio.ensure_future(move) for move in moves}
         self._moves |= tasks
         for task in tasks:
             task.add_done_callback(self._moves.discard)
         if tasks:
-            await asyncio.wait(tasks, timeout=_PATIENCE)
+            await asyncio.wait(tasks, timeout=0.0 if stuck else _PATIENCE)
 
     async def _move(self, name: str, seq: int) -> None:
         try:

@@ -89,7 +89,14 @@ class Answer:
 
 
 class ChannelFailed(Exception):
-    """The channel as a whole did not work; nobody was told. The text is fit for staff."""
+    """The channel as a whole did not work; nobody was told. The text is fit for staff.
+
+    `reached` says that the conversation came as far as this message, which may then be what the far end stumbles over.
+    """
+
+    def __init__(self, text: str, reached: bool = False) -> None:
+        super().__init__(text)
+        self.reached = reached
 
 
 class Sender(Protocol):

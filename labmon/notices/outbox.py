@@ -90,6 +90,7 @@ class Notifier:
             self._add(target)
         self._recent: dict[str, None] = {}
         self._new: list[Mailbox] = []
+        self._began = 0
         self._position = 0
         self._open_stored = 0
         self._unmoved = 0
@@ -98,6 +99,7 @@ class Notifier:
 
     def start(self) -> None:
         """Begin; needs neither the journal nor any server to work. Call within a running event loop."""
+        self._began = self._clock()
         for channel in self._channels.values():
             channel.start()
         self._feeder = asyncio.create_task(self._feed(), name="notices")
@@ -212,8 +214,13 @@ class Notifier:
                 del self._recent[next(iter(self._recent))]
         for channel, person in self._whom(event, told):
             box = self._box((channel, person))
-            if box is not None and (seq is None or seq > box.read) and box.put(seq, event) and live:
+            if box is not None and self._concerns(box, seq, event) and box.put(seq, event) and live:
                 self._channels[channel].poke()
+
+    def _concerns(self, box: Mailbox, seq: int | None, event: Event) -> bool:
+        if box in self._new:
+            return seq is None or event.detected >= self._began
+        return seq is None or seq > box.read
 
     def _whom(self, event: Event, told: frozenset[Target]) -> set[Target]:
         if is_silent(event) or not (event.kind in _TOLD or is_raise(event)):

@@ -68,27 +68,29 @@ class WebhookSender:
 
     def send(self, wire: Wire, notice: Notice, people: Sequence[Person]) -> Mapping[str, Answer]:
         """POST the notice. Raises ChannelFailed."""
-        address = urlsplit(self._settings.url)
-        name = f"webhook {address.hostname}"
+        name = f"webhook {urlsplit(self._settings.url).hostname}"
         body = orjson.dumps(payload(notice, people, self._plant))
         try:
-            status, reason = self._post(wire, body, self._headers(notice, body))
-        except TimeoutError as exc:
-            raise ChannelFailed(f"{name} does not answer within {self._settings.timeout:g} s") from exc
-        except ssl.SSLCertVerificationError as exc:
-            raise ChannelFailed(f"{name}: its certificate is not valid: {exc.verify_message}") from exc
-        except (OSError, http.client.HTTPException, ValueError) as exc:
-            why = " ".join(str(exc).split())[:200] or type(exc).__name__
-            raise ChannelFailed(f"{name}: {why}") from exc
-        if 200 <= status < 300:
-            answer = Answer(Outcome.ACCEPTED, f"{status} {reason}".strip())
-        elif status in _REFUSED:
-            answer = Answer(Outcome.REFUSED, f"{status} {reason}".strip())
-        elif 300 <= status < 400:
-            raise ChannelFailed(f"{name} redirects ({status}): put the address it now has into the site file")
-        else:
-            raise ChannelFailed(f"{name} answers {status} {reason}".strip())
+            connection = _Connection(wire, self._settings)
+        except ValueError as exc:
+            raise ChannelFailed(f"{name}: {exc}") from exc
+        try:
+            connection.request("POST", connection.target, body=body, headers=self._headers(notice, body))
+            with connection.getresponse() as response:
+                answer = _answer(name, response.status, response.reason[:200])
+        except (OSError, http.client.HTTPException) as exc:
+            raise ChannelFailed(f"{name}{self._why(exc)}", reached=connection.sock is not None) from exc
+        finally:
+            connection.close()
         return {person.id: answer for person in people}
+
+    def _why(self, exc: Exception) -> str:
+        match exc:
+            case TimeoutError():
+                return f" does not answer within {self._settings.timeout:g} s"
+            case ssl.SSLCertVerificationError():
+                return f": its certificate is not valid: {exc.verify_message}"
+        return f": {' '.join(str(exc).split())[:200] or type(exc).__name__}"
 
     def _headers(self, notice: Notice, body: bytes) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "User-Agent": "labmon", "Idempotency-Key": notice.id}
@@ -97,18 +99,20 @@ class WebhookSender:
             headers[SIGNATURE_HEADER] = signature(self._secret(self._settings.secret), timestamp, body)
         return headers
 
-    def _post(self, wire: Wire, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
-        connection = _Connection(wire, self._settings)
-        try:
-            connection.request("POST", connection.target, body=body, headers=dict(headers))
-            response = connection.getresponse()
-            return response.status, response.reason[:200]
-        finally:
-            connection.close()
+
+def _answer(name: str, status: int, reason: str) -> Answer:
+    text = f"{status} {reason}".strip()
+    if 200 <= status < 300:
+        return Answer(Outcome.ACCEPTED, text)
+    if status in _REFUSED:
+        return Answer(Outcome.REFUSED, text)
+    if 300 <= status < 400:
+        raise ChannelFailed(f"{name} redirects ({status}): put the address that it has now into the site file")
+    raise ChannelFailed(f"{name} answers {text}", reached=True)
 
 
 class _Connection(http.client.HTTPConnection):
-    """An HTTP connection that another thread can cut; TLS with verification for https."""
+    """An HTTP connection that another thread can cut; https is verified. Raises ValueError for an unusable URL."""
 
     def __init__(self, wire: Wire, settings: WebhookChannel) -> None:
         address = urlsplit(settings.url)

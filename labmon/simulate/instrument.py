@@ -10,7 +10,7 @@ from typing import Any
 
 from labmon.acquisition.plan import LinePlan
 from labmon.drivers.compile import CompiledDriver, CompiledIdentity, CompiledQuery
-from labmon.drivers.examples import typical
+from labmon.drivers.examples import payloads_of, target_of, typical
 from labmon.drivers.steps import Identification, Step, Text, Words, Write
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault
@@ -44,8 +44,8 @@ class Instrument:
         self.unit = driver.setting(framing, address, params).address
         self.queries: list[CompiledQuery] = driver.queries(framing, address, params)
         self.identity: CompiledIdentity | None = driver.identity(framing, address, params)
-        self._raws: dict[str, dict[str, Raw]] = {q.name: typical(driver, q.name, params) for q in self.queries}
-        self._identity_raws = typical(driver, None, params) if self.identity is not None else {}
+        self._raws: dict[str, dict[str, Raw]] = {q.name: typical(driver, q, framing, params) for q in self.queries}
+        self._identity_raws = _identity_raws(driver)
         self._bad: dict[str, str] = {}
         self._written: dict[int, int] = {}
         self._since_sample = 0.0
@@ -235,6 +235,18 @@ def _fill(memory: dict[int, int], table: str, steps: Sequence[Step], raws: Mappi
                 memory[one.address + n] = int.from_bytes(data[2 * n : 2 * n + 2], "big")
 
 
+def _identity_raws(driver: CompiledDriver) -> dict[str, Raw]:
+    """What an instrument says of itself in the first example in which it says it."""
+    for example in driver.file.examples:
+        if example.found is None:
+            continue
+        target = target_of(driver, example)
+        if isinstance(target, CompiledIdentity):
+            payloads = payloads_of(target.steps, example, example.framing or driver.framings[0])
+            return dict(zip(target.fields, target.raws(payloads), strict=True))
+    return {}
+
+
 def _computed(driver: CompiledDriver, query: str, channel: str) -> bool:
     return any(c.id == channel and c.compute is not None for c in driver.file.queries[query].channels)
 
@@ -264,11 +276,11 @@ def framing_of(framing: str, instruments: Sequence[Instrument]) -> Framing:
 
 
 def instruments_of(plan: LinePlan, sample: float = SAMPLE) -> Made:
-    """Instruments for every device of a planned line. Raises ValueError for a driver that is no file."""
+    """Instruments for every device of a planned line. Raises TypeError for a driver that is no file."""
     found: dict[str, Instrument] = {}
     for device in plan.devices:
         if not isinstance(device.driver, CompiledDriver):
-            raise ValueError(f"{device.driver.id} is no driver file and cannot be simulated")
+            raise TypeError(f"{device.driver.id} is no driver file and cannot be simulated")
         found[device.id] = Instrument(device.driver, plan.framing, device.address, device.params, sample=sample)
     made = list(found.values())
     return Made(Instruments(framing_of(plan.framing, made), made), found)

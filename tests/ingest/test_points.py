@@ -113,7 +113,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
     ["\\", '"', '\\"', "a\nb", "\r\n", "\x00", "\x02+23.50\x03", "a\\nb", "x,y=1 2", "end\\"]
 )
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
-ROW = st.tuples(TAG, TAG, TAG, NUMBER, TEXT | NUMBER | st.integers() | st.none())
+ROW = st.tuples(TAG, TAG, TAG, NUMBER, TEXT | NUMBER | st.integers(-(2**63), 2**64 - 1) | st.none())
 
 
 @settings(
@@ -141,8 +141,8 @@ def test_a_real_server_reads_what_was_meant(influx: Server, rows: list[tuple[str
         assert point.fields["value"] == value
         assert point.fields["quality"] == 2
         raw = sent.raw[0]
-        # InfluxQL gives an empty string back as an empty string, and nothing where there was no field.
-        assert point.fields.get("raw") == (None if raw is None else raw_text(raw)), json.dumps(raw)
+        # InfluxQL on 1.x gives an empty string back as no field.
+        assert (point.fields.get("raw") or "") == ("" if raw is None else raw_text(raw)), json.dumps(raw)
 
 
 def test_bad_readings_come_back_with_their_reason(influx: Server, site: str) -> None:

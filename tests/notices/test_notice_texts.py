@@ -52,12 +52,7 @@ PARTICLES = {
     "limit": 352000.0,
     "since": NOON,
 }
-LINE = {
-    "line": "rs485-a",
-    "occurrence": "occ-9",
-    "detail": "/dev/labmon-a: no such device",
-    "since": NOON - 20 * SECOND,
-}
+LINE = {"line": "rs485-a", "occurrence": "occ-9", "since": NOON - 20 * SECOND}
 OWN = {"device": "incubator-1", "area": "culture-b", "line": "rs485-a", "since": NOON - 30 * SECOND}
 
 
@@ -90,7 +85,10 @@ def cases() -> dict[str, Notice]:
         "action-particles": letter(event("raised", **PARTICLES), views=[]),
         "alert-raised": letter(event("raised", **CO2), views=[View("incubator-1.co2.alert-low", value=4.6)]),
         "back-in-service": letter(event("in-service"), views=[View(value=38.1)]),
-        "line-lost": letter(technical("line.rs485-a.lost", **LINE), views=[View(state=ACKED, measured=False)]),
+        "line-lost": letter(
+            technical("line.rs485-a.lost", **LINE, detail="/dev/labmon-a: no such device"),
+            views=[View(state=ACKED, measured=False)],
+        ),
         "line-back": letter(technical("line.rs485-a.lost", "cleared", 600, state=NORM, **LINE), after=601),
         "device-dead": letter(technical("incubator-1.dead", **OWN, detail="silent 5 times")),
         "channel-silent": letter(

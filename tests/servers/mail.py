@@ -7,6 +7,7 @@ import random
 import socket
 import ssl
 import subprocess
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -62,6 +63,8 @@ class MailServer:
         """What is answered to an address, such as `550 no such user`."""
         self.hang = ""
         self.drop = ""
+        self.drip = False
+        """Say something ever so often, and never come to the point."""
         self.content_reply = ""
         self.before_reply: Callable[[], None] | None = None
         self.connections = 0
@@ -162,7 +165,10 @@ class MailServer:
 class _Smtp(SMTP):
     def __init__(self, owner: MailServer, **options: Any) -> None:
         self._owner = owner
-        super().__init__(owner, hostname="mail.test", loop=asyncio.get_running_loop(), **options)
+        with warnings.catch_warnings():
+            # aiosmtpd warns of AUTH without STARTTLS also where the whole connection is TLS.
+            warnings.simplefilter("ignore", UserWarning)
+            super().__init__(owner, hostname="mail.test", loop=asyncio.get_running_loop(), **options)
 
     def connection_made(self, transport: Any) -> None:
         self._owner._transports.add(transport)
@@ -170,6 +176,9 @@ class _Smtp(SMTP):
 
     async def _handle_client(self) -> None:
         try:
+            while self._owner.drip:
+                self.transport.write(b"220-wait\r\n")
+                await asyncio.sleep(0.02)
             await self._owner.misbehave("greeting", self)
             await super()._handle_client()
         except ConnectionError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,10 @@ class WebhookServer:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.posts: list[Post] = []
+        self.connections = 0
         self.status = 200
+        self.status_for: Callable[[Post], int] | None = None
+        """Chooses the status by the request."""
         self.location = ""
         self.hang = False
         self.port = free_port()
@@ -72,6 +76,7 @@ class WebhookServer:
         self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -92,9 +97,12 @@ class WebhookServer:
         body = await reader.readexactly(int(headers["content-length"]))
         while self.hang:
             await asyncio.sleep(0.01)
-        self.posts.append(Post(request.split(" ")[1], headers, body, self.status))
+        post = Post(request.split(" ")[1], headers, body, self.status)
+        if self.status_for is not None:
+            post.status = self.status_for(post)
+        self.posts.append(post)
         extra = f"Location: {self.location}\r\n" if self.location else ""
         writer.write(
-            f"HTTP/1.1 {self.status} Answered\r\n{extra}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            f"HTTP/1.1 {post.status} Answered\r\n{extra}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
         )
         await writer.drain()
