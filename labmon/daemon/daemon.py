@@ -169,7 +169,7 @@ class Daemon:
     def _tell(self, events: list[Event]) -> None:
         """One line in the log per change of an alarm's state."""
         for event in events:
-            if event.alarm:
+            if event.alarm and event.state is not None:
                 log.warning(
                     "alarm %s: %s, %s%s", event.alarm, event.kind.value, event.state.value if event.state else "",
                     f" at {event.value:g} {event.unit}" if event.value is not None else f" {event.detail}".rstrip(),
