@@ -37,6 +37,7 @@ ReasonName = Literal[
 Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
 Sent = Annotated[str, Limits(max_length=1000)]
 FORM_NUMBER = re.compile(r"\+?0?\d*(?:\.\d+)?[fe]")
+FORM_HEX = re.compile("[xX]")
 FORM_TIME = re.compile(r"(?:%[dmyYHMS]|[^%A-Za-z0-9])+")
 
 # ---------------------------------------------------------------- header
@@ -150,7 +151,7 @@ class Field(Strict):
     """A single bit of the register."""
     registers: Annotated[int, Limits(ge=1, le=125)] | None = None
     """Length of an ascii field."""
-    form: str | None = None
+    form: Given[str] | None = None
     """Text: how the instrument writes it: `+06.2f`; `%d.%m.%y` for a time."""
     digits: Annotated[int, Limits(ge=1, le=64)] | None = None
     """Text: exact number of characters."""
