@@ -217,7 +217,8 @@ def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting
     left_out = [name for name in request.fields if name not in fields]
     certain = [name for name, f in fields.items() if f.when is not None]
     made = [
-        TextField(name, f.type, setting.value(f.form), f.digits, f.codes or {}, sentinels_of(f, setting)) for name, f in fields.items()
+        TextField(name, f.type, setting.value(f.form), f.digits, f.codes or {}, sentinels_of(f, setting))
+        for name, f in fields.items()
     ]
     address = str(setting.address) if setting.address is not None else ""
     template = pattern = None
