@@ -213,7 +213,7 @@ def computation(
         try:
             value = function(*values)
         except ZeroDivisionError:
-            return Outcome(None, reason_text(Reason.NOT_AVAILABLE, f"{inputs[-1][1].id} is zero"))
+            return Outcome(None, reason_text(Reason.NOT_AVAILABLE, "division by zero"))
         if not low <= value <= high:
             return Outcome(None, reason_text(Reason.IMPLAUSIBLE, f"{value:g}"))
         return Outcome(value, None, flags)

@@ -217,7 +217,8 @@ def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting
     left_out = [name for name in request.fields if name not in fields]
     certain = [name for name, f in fields.items() if f.when is not None]
     made = [
-        TextField(name, f.type, f.form, f.digits, f.codes or {}, sentinels_of(f, setting)) for name, f in fields.items()
+        TextField(name, f.type, setting.value(f.form), f.digits, f.codes or {}, sentinels_of(f, setting))
+        for name, f in fields.items()
     ]
     address = str(setting.address) if setting.address is not None else ""
     template = pattern = None
@@ -240,7 +241,8 @@ def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting
         terminator=str(setting.value(frame.end)).encode("latin-1"),
         request_check=check,
         reply_check=check,
-        begins_with=block.prefix if length is not None else b"",
+        # An error has another length; what stands before the length is the same.
+        begins_with=block.prefix[: length.at] if length is not None else b"",
         echo=frame.echo,
         expect=block.expect,
         error=None if frame.error is None else re.compile(frame.error.encode("ascii"), re.S),

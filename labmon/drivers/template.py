@@ -1,7 +1,7 @@
 """Text replies as templates: one declaration that reads a reply and writes one.
 
 `{field}` stands for a field, `[ ... ]` for a part that may be missing, a space for one or more spaces; a backslash
-takes the next character as it is. All else is literal.
+takes the next character as it is. All else is literal. Blanks before and after the whole reply are passed over.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ class TextField:
         if self.type == "hex":
             return rf"(?:0[xX])?[0-9A-Fa-f]{length}"
         if self.type == "word":
-            return rf"[^\s]{length}"
+            # A word begins with a letter: a column too many is not to be taken for one.
+            return rf"[A-Za-z][^\s]{{{self.digits - 1}}}" if self.digits else r"[A-Za-z][^\s]*"
         if self.type == "words":
-            return r"[^\s]+(?: +[^\s]+)*"
+            return r"[A-Za-z][^\s]*(?: +[A-Za-z][^\s]*)*"
         if self.type == "time":
-            return re.sub(r"%[dmyYHMS]", lambda m: rf"\\d{{{_TIME_DIGITS[m[0]]}}}", re.escape(self.form or ""))
+            return re.sub(r"%[dmyYHMS]", lambda m: rf"\d{{{_TIME_DIGITS[m[0]]}}}", re.escape(self.form or ""))
         return f".{{{self.digits}}}" if self.digits else ".*"
 
     def read(self, text: str) -> Raw:
@@ -118,7 +119,7 @@ class TextBlock:
         groups = {f.name: group_name(f.name) for f in fields}
         if template is not None:
             self._parts = _parts(template, {f.name: f for f in fields}, left_out, certain)
-            text = "".join(part.regex for part in self._parts)
+            text = "[ \t]*" + "".join(part.regex for part in self._parts) + "[ \t]*"
             self.prefix = _prefix(self._parts)
         else:
             text = pattern or ""

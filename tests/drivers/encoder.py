@@ -177,7 +177,7 @@ class Composer:
             digits = f"{raw:0{field.get('digits', 1)}x}"
             return digits if field.get("form") == "x" else digits.upper()
         if field["type"] == "time":
-            return time.strftime(field["form"], time.gmtime(raw))
+            return time.strftime(self.value(field["form"]), time.gmtime(raw))
         if "codes" in field:
             return next(text for text, code in field["codes"].items() if code == raw)
         return f"{raw:0{field.get('digits', 1)}d}"
