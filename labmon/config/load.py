@@ -9,7 +9,8 @@ from typing import Any
 from labmon.config.checks import check_site
 from labmon.config.delivery_checks import check_delivery
 from labmon.config.errors import ConfigError, Path, Positions
-from labmon.config.profiles import Library, named, shipped_folder, valid
+from labmon.config.profiles import Library, named, valid
+from labmon.config.shipped import shipped
 from labmon.config.site import Profile, Site
 from labmon.config.yaml import Loaded, load_model
 
@@ -88,5 +89,5 @@ def _library(data: dict[str, Any], folder: FilePath) -> Library:
     for name in entries if isinstance(entries, list) else []:
         if isinstance(name, str) and (folder / name).is_dir():
             library.add_folder(folder / name)
-    library.add_folder(shipped_folder())
+    library.add_folder(shipped("config") / "profiles")
     return library
