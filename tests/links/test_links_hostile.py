@@ -54,7 +54,9 @@ OUTCOMES: dict[str, list[tuple[set[type[Bench]], set[object]]]] = {
 async def attempt(bench: Bench, number: int) -> object:
     """The class of the outcome. A value must be the one that was asked for."""
     if not bench.link.is_open:
-        await reopen(bench)
+        if bench.on == "pty":
+            bench.peer.plug_in()
+        await bench.link.open()
     try:
         payload = await bench.link.exchange(bench.request(number), bench.timeout)
     except LinkError as error:
@@ -63,13 +65,6 @@ async def attempt(bench: Bench, number: int) -> object:
         return type(error)
     assert payload == bench.expected(number), f"request {number} was given another's value: {bench.link.trace}"
     return VALUE
-
-
-async def reopen(bench: Bench) -> None:
-    if bench.on == "pty":
-        bench.peer.plug_in()
-        bench.link._transport.endpoint = type(bench.link._transport.endpoint)(bench.peer.port, 115200)
-    await bench.link.open()
 
 
 async def suffer(make: type[Bench], kind: str) -> None:
