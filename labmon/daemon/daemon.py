@@ -54,7 +54,7 @@ class Daemon:
         self.started = time.time_ns()
         self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
-        self.outside = Outside(loaded.path.parent, self.site, self.plant, self.health)
+        self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
         stores = tuple(f"record.{store.id}" for store in self.site.stores)
         config = self.site.journal
         self.journal = JournalWriter(

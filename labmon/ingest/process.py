@@ -15,7 +15,8 @@ from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.ingest.store import Store
-from labmon.mqtt import BrokerSettings, Connection, Tls
+from labmon.delivery.broker import broker_settings
+from labmon.mqtt import BrokerSettings, Connection
 from labmon.mqtt.topics import client_id
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ async def run_ingest(
         raise IngestNotConfigured("the site file names no broker (mqtt)")
     config = choose_store(site, store_id)
     store = make_store(config, folder)
-    connection = Connection(broker_settings(site.mqtt, folder), client_id(f"labmon-{config.id}", "ingest"))
+    connection = Connection(ingest_settings(site.mqtt, folder), client_id(f"labmon-{config.id}", "ingest"))
     ingest = Ingest(config.id, store, connection, shared=site.mqtt.protocol == "5")
     until = stop or asyncio.Event()
     with _signals(None if stop else until):
@@ -83,28 +84,14 @@ def make_store(config: StoreConfig, folder: Path) -> Store:
     raise IngestNotConfigured(f"store {config.id} is neither influxdb nor sqlite")
 
 
-def broker_settings(config: MqttConfig, folder: Path) -> BrokerSettings:
+def ingest_settings(config: MqttConfig, folder: Path) -> BrokerSettings:
     """How ingest reaches the broker: with credentials of its own where the site gives them (it should).
 
     Only ingest's user may confirm, and only it may read every gateway's records. Raises SecretError.
     """
-    user, password = config.user, config.password
-    if config.ingest_user is not None:
-        user, password = config.ingest_user, config.ingest_password
-    tls = None
-    if config.tls is not None:
-        key = config.tls.key
-        files = (config.tls.ca, config.tls.certificate, None if key is None else secret_path(key, folder))
-        tls = Tls(*(None if file is None else str(folder / file) for file in files))
-    return BrokerSettings(
-        host=config.host,
-        port=config.port,
-        tls=tls,
-        user=user,
-        password=read_secret(password, folder) if password is not None else None,
-        protocol=config.protocol,
-        keepalive=config.keepalive,
-    )
+    if config.ingest_user is None:
+        return broker_settings(config, config.user, config.password, folder)
+    return broker_settings(config, config.ingest_user, config.ingest_password, folder)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from servers.scripted_http import Answer, ScriptedHttp
 from labmon.config.secrets import SecretError
 from labmon.config.site import Site
 from labmon.ingest.influx import InfluxStore
-from labmon.ingest.process import IngestNotConfigured, broker_settings, choose_store, make_store, run_ingest
+from labmon.ingest.process import IngestNotConfigured, ingest_settings, choose_store, make_store, run_ingest
 from labmon.ingest.sqlite_readings import SqliteReadings
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.mqtt import Tls
@@ -161,7 +161,7 @@ async def test_over_tls_with_credentials_of_its_own(tmp_path: Path, eventually: 
                 "tls": {"ca": str(authority.certificate)},
             },
         )
-        known = broker_settings(validated(data).mqtt, tmp_path)  # type: ignore[arg-type]
+        known = ingest_settings(validated(data).mqtt, tmp_path)  # type: ignore[arg-type]
         assert (known.user, known.password) == ("writer", "secret-w")
         assert "secret-w" not in repr(known)
         async with child(tmp_path, data, "b") as process:
@@ -222,7 +222,7 @@ def test_relative_paths_count_from_the_site_file(monkeypatch: pytest.MonkeyPatch
     def tls_of(**tls: Any) -> Tls | None:
         mqtt = validated(site_file(1, tls=tls)).mqtt
         assert mqtt is not None
-        return broker_settings(mqtt, Path("/etc/labmon")).tls
+        return ingest_settings(mqtt, Path("/etc/labmon")).tls
 
     own = {"ca": "ca.crt", "certificate": "/srv/c.crt"}
     assert tls_of(**own, key={"file": "c.key"}) == Tls("/etc/labmon/ca.crt", "/srv/c.crt", "/etc/labmon/c.key")
