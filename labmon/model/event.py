@@ -92,6 +92,8 @@ class Event:
     user: str = ""
     reason: str = ""
     command: str = ""
+    command_id: str = ""
+    """Of a command whose proof was right: its id, which counts as used from then on."""
     to: str = ""
     """Of a notice: the person."""
     by: str = ""
