@@ -148,5 +148,3 @@ class Outside:
     def behind(self) -> dict[str, int]:
         """Entries of the journal that each store has not confirmed."""
         return self.delivery.behind() if self.delivery is not None else {}
-
-

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from labmon.config.secrets import read_secret, secret_path
+from labmon.config.secrets import read_secret
 from labmon.config.site import MqttConfig, Site, StoreConfig
+from labmon.delivery.broker import broker_settings
 from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.ingest.store import Store
-from labmon.delivery.broker import broker_settings
 from labmon.mqtt import BrokerSettings, Connection
 from labmon.mqtt.topics import client_id
 

@@ -22,7 +22,7 @@ from servers.scripted_http import Answer, ScriptedHttp
 from labmon.config.secrets import SecretError
 from labmon.config.site import Site
 from labmon.ingest.influx import InfluxStore
-from labmon.ingest.process import IngestNotConfigured, ingest_settings, choose_store, make_store, run_ingest
+from labmon.ingest.process import IngestNotConfigured, choose_store, ingest_settings, make_store, run_ingest
 from labmon.ingest.sqlite_readings import SqliteReadings
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.mqtt import Tls
