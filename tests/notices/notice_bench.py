@@ -133,6 +133,7 @@ class View:
     state: AlarmState = AlarmState.UNACK
     value: float | None = 38.4
     measured: bool = True
+    peak: float | None = None
 
 
 class MemoryJournal:
