@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from labmon.config.secrets import SecretError
 from labmon.config.site import Person
 from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
 from labmon.notices.attempt import Attempt
@@ -243,7 +244,8 @@ class NoticeChannel:
 
     def _fail(self, began: float, exc: Exception, notice: Notice) -> None:
         now = time.monotonic()
-        text, reached = (str(exc), exc.reached) if isinstance(exc, ChannelFailed) else (repr(exc), True)
+        text = str(exc) if isinstance(exc, ChannelFailed | SecretError) else repr(exc)
+        reached = exc.reached if isinstance(exc, ChannelFailed) else not isinstance(exc, SecretError)
         if not self._condition.down:
             log.warning("notice channel %s fails: %s", self.id, text)
         self._condition.failed(began, text)

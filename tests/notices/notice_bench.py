@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from labmon.config.secrets import SecretError
 from labmon.config.site import NoticesConfig, User
+from labmon.config.types import Secret
 from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
 from labmon.model.plant import Area, Channel, Device, LineInfo, Plant
 from labmon.notices.channel import Timing
@@ -176,6 +178,8 @@ class Bench:
     now: int = NOON
     timing: Timing = FAST
     notifier: Notifier | None = None
+    locked: bool = False
+    """Secrets cannot be read."""
 
     def start(self) -> None:
         self.notifier = Notifier(
@@ -185,7 +189,7 @@ class Bench:
             lambda: self.views,
             lambda alarm, active, detail: self.conditions.append((alarm, active, detail)),
             self._record,
-            lambda secret: f"secret of {secret.file}",
+            self._secret,
             users=USERS,
             clock=lambda: self.now,
             timing=self.timing,
@@ -215,6 +219,11 @@ class Bench:
         """Every cursor named has passed everything that concerns people."""
         last = max(n for n, e in enumerate(self.journal.events, 1) if e.kind is not EventKind.NOTICE)
         return all(self.journal.cursors.get(f"notices.{t}", 0) >= 10 * last for t in targets)
+
+    def _secret(self, secret: Secret) -> str:
+        if self.locked:
+            raise SecretError(f"secret file {secret.file}: cannot be read")
+        return f"secret of {secret.file}"
 
     def _record(self, record: Event) -> None:
         self.records.append(record)

@@ -64,6 +64,15 @@ async def test_a_wrong_password_is_the_channels_failure(authority: Any, eventual
     assert not server.mails
 
 
+async def test_a_secret_that_cannot_be_read_is_the_channels_failure(eventually: Any) -> None:
+    async with WebhookServer() as hook, Bench(configure([hook_channel(hook.url, secret={"file": "/gone"})])) as bench:
+        bench.locked = True
+        assert await failure(bench, eventually) == "secret file /gone: cannot be read"
+        assert not hook.posts
+        bench.locked = False
+        await eventually(lambda: bench.settled(*HOOK))
+
+
 @pytest.mark.parametrize("implicit", [False, True])
 async def test_a_certificate_of_a_stranger_is_refused(implicit: bool, authority: Any, eventually: Any) -> None:
     _, context = authority
