@@ -217,8 +217,9 @@ class NoticeChannel:
         else:
             self._condition.refused(person.id, now, answer.text)
             log.error("notice %s for %s refused by %s: %s", notice.id, person.id, self.id, answer.text)
-        await box.done(story)
+        # Before the cursor: the record and the cursor's move can share a commit.
         self._around.on_event(self._record(person, notice, answer))
+        await box.done(story)
 
     def _record(self, person: Person, notice: Notice, answer: Answer) -> Event:
         moment, about = self._around.clock(), notice.event

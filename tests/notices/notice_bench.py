@@ -215,6 +215,11 @@ class Bench:
         if self.notifier is not None:
             self.notifier.wake()
 
+    @property
+    def condition(self) -> tuple[str, bool, str]:
+        """The condition reported last; all empty before the first."""
+        return self.conditions[-1] if self.conditions else ("", False, "")
+
     def settled(self, *targets: str) -> bool:
         """Every cursor named has passed everything that concerns people."""
         last = max(n for n, e in enumerate(self.journal.events, 1) if e.kind is not EventKind.NOTICE)
