@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from servers.mosquitto import Mosquitto
 
+from labmon.alarms.errors import CommandRefused
+from labmon.delivery.gateway import Delivery, Surroundings
 from labmon.delivery.lane import Pace as SendPace
 from labmon.delivery.record import RecordSender
+from labmon.health.line import LineHealth
 from labmon.journal.committer import Pace
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
-from labmon.model.event import Event
+from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
 from labmon.model.exchange import Column, Exchange, Layout
-from labmon.model.messages import RecordRange, Stored
+from labmon.model.messages import Command, RecordRange, Stored
 from labmon.model.reading import Reading
 from labmon.mqtt import BrokerSettings, Connection, MessageProperties, MqttError
 from labmon.mqtt.topics import Topics
@@ -176,5 +180,143 @@ async def gateway(
                 yield one
             finally:
                 await one.sender.stop()
+    finally:
+        await one.journal.stop()
+
+
+@dataclass
+class Alarm:
+    """An alarm that is not normal, as the engine would show it."""
+
+    alarm: str
+    state: AlarmState = AlarmState.UNACK
+    occurrence: str = "occ-1"
+    alarm_class: AlarmClass = AlarmClass.ACTION
+    since: int = T
+    area: str = "room-1"
+    line: str = "line-1"
+    device: str = "incubator-1"
+    channel: str = "co2"
+    value: float | None = 6.5
+    unit: str = "%"
+    limit: float | None = 6.0
+    direction: str = "high"
+    measured: bool = True
+    detail: str = ""
+
+
+class Listener:
+    """Somebody who looks: everything that was published, and what the broker holds of each topic now."""
+
+    def __init__(self, broker: Mosquitto) -> None:
+        self.connection = Connection(broker_settings(broker), "listener")
+        self.messages: list[tuple[str, bytes, bool]] = []
+
+    def take(self, topic: str, payload: bytes, properties: MessageProperties) -> None:
+        self.messages.append((topic, payload, properties.retain))
+
+    def of(self, topic: str) -> list[bytes]:
+        return [payload for at, payload, _ in self.messages if at == topic]
+
+    def last(self, topic: str, kind: Any) -> Any:
+        """The last message of a topic, decoded; None when there was none."""
+        payloads = self.of(topic)
+        return kind.decode(payloads[-1]) if payloads and payloads[-1] else None
+
+
+@contextlib.asynccontextmanager
+async def listener(broker: Mosquitto, filter_: str = f"{PREFIX}/#") -> AsyncIterator[Listener]:
+    one = Listener(broker)
+    await one.connection.subscribe(filter_, one.take)
+    async with one.connection:
+        if broker.running:
+            await asyncio.wait_for(one.connection.wait_connected(), 5)
+        yield one
+
+
+async def held(broker: Mosquitto, topic: str) -> dict[str, bytes]:
+    """What the broker holds of a topic or filter, told to somebody new."""
+    found: dict[str, bytes] = {}
+    done = asyncio.Event()
+
+    def take(at: str, payload: bytes, properties: MessageProperties) -> None:
+        if at == "end":
+            done.set()
+        elif properties.retain:
+            found[at] = payload
+
+    async with Connection(broker_settings(broker), "newcomer") as connection:
+        await asyncio.wait_for(connection.wait_connected(), 5)
+        await connection.subscribe(topic, take)
+        await connection.subscribe("end", take)
+        await connection.publish("end", b"x")
+        await asyncio.wait_for(done.wait(), 5)
+    return found
+
+
+class House:
+    """A daemon without lines: journal, delivery, and alarms that are what the test says."""
+
+    def __init__(self, path: Path, broker: Mosquitto, keys: Mapping[str, bytes | None], session: int) -> None:
+        self.alarms: dict[str, Alarm] = {}
+        self.conditions: list[tuple[str, bool, str]] = []
+        self.orders: list[tuple[str, Command]] = []
+        self.refuse: str | None = None
+        self.health: dict[str, LineHealth] = {}
+        self.journal = JournalWriter(
+            path,
+            Callbacks(on_commit=lambda first, last, events: self.delivery.committed([e for _, e in events])),
+            pace=Pace(commit_every=0.02, retry_first=0.02),
+        )
+        self.delivery = Delivery(
+            PREFIX,
+            broker_settings(broker),
+            ["influx"],
+            Surroundings(
+                self.journal,
+                lambda: list(self.alarms.values()),
+                lambda *told: self.conditions.append(told),
+                self.record,
+                self.order,
+                keys,
+                self.health,
+            ),
+            session=session,
+            since=T,
+            pace=PACE,
+        )
+
+    def record(self, *events: Event) -> None:
+        self.journal.record(events)
+        self.journal.flush()
+
+    def order(self, verb: str, command: Command) -> str:
+        self.orders.append((verb, command))
+        detail = f"refused: {self.refuse}" if self.refuse else "done"
+        self.record(Event(EventKind.COMMAND, T, T, detail, user=command.user, command=verb, command_id=command.id))
+        if self.refuse:
+            raise CommandRefused(self.refuse)
+        return "acknowledged"
+
+    def poll(self, made: Exchange) -> None:
+        self.journal.append(made)
+        self.delivery.update(made)
+
+    async def recorded(self) -> list[Event]:
+        return [event for _, event in await self.journal.events_after(0, 1000)]
+
+
+@contextlib.asynccontextmanager
+async def house(
+    path: Path, broker: Mosquitto, keys: Mapping[str, bytes | None] | None = None, session: int = 17
+) -> AsyncIterator[House]:
+    one = House(path / "journal.db", broker, keys or {}, session)
+    await one.journal.start()
+    try:
+        await one.delivery.start()
+        try:
+            yield one
+        finally:
+            await one.delivery.stop()
     finally:
         await one.journal.stop()
