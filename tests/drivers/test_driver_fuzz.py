@@ -45,7 +45,9 @@ def taken(step: Step, got: bytes) -> bytes | None:
 
 def is_protected(driver: CompiledDriver, framing: str) -> bool:
     """Whether the frame has a checksum; TCP leaves that to the layer below, plain text has none."""
-    return framing in ("modbus-rtu", "modbus-ascii") or (driver.file.text is not None and bool(driver.file.text.checksum))
+    return framing in ("modbus-rtu", "modbus-ascii") or (
+        driver.file.text is not None and bool(driver.file.text.checksum)
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")

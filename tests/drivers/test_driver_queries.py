@@ -128,7 +128,8 @@ async def test_identity_by_objects_over_several_replies() -> None:
         ("hamilton/visiferm", "modbus-rtu", 1, {"quantity": 1}, "parameter quantity: 1 is not of type text"),
         ("hamilton/visiferm", "modbus-rtu", 1, {"quantity": "x"},
          "parameter quantity: 'x' is none of saturation, volume, mass"),
-        ("thermo/ult-freezer", "modbus-ascii", 1, {"no-sensor": True}, "parameter no-sensor: True is not of type number"),
+        ("thermo/ult-freezer", "modbus-ascii", 1, {"no-sensor": True},
+         "parameter no-sensor: True is not of type number"),
     ],
 )  # fmt: skip
 def test_what_a_site_says_of_a_device_is_checked(
