@@ -27,7 +27,8 @@ TOP = Mark(1, 1)
 class ConfigError:
     """One mistake (or warning) in a file. `path` is for people: `lines.bus-1.devices.incubator-1.area`.
 
-    Neither message nor hint ever holds the value of a secret.
+    As text it is one line: `file:line:column: path: what is wrong; did you mean ...`. Neither message nor hint ever
+    holds the value of a secret.
     """
 
     file: str
@@ -40,7 +41,8 @@ class ConfigError:
     def __str__(self) -> str:
         path = f"{self.path}: " if self.path else ""
         hint = f"; {self.hint}" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.column}: {path}{self.message}{hint}"
+        row = f"{self.file}:{self.line}:{self.column}: {path}{self.message}{hint}"
+        return row if row.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in row)
 
 
 class Positions:
@@ -92,8 +94,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def one_of(words: Sequence[str]) -> str:
-    """Known words as a hint, the first twelve of them."""
+    """Known words as a hint, the first six of them."""
     if not words:
         return ""
-    more = f" and {len(words) - 12} more" if len(words) > 12 else ""
-    return f"known: {', '.join(words[:12])}{more}"
+    more = f" and {len(words) - 6} more" if len(words) > 6 else ""
+    return f"known: {', '.join(words[:6])}{more}"

@@ -27,6 +27,7 @@ _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -41,7 +42,11 @@ _SYNTAX = (
     (r"could not find expected ':'", "a `:` is missing after a key", ""),
     (r"found unexpected end of stream", "a quote is not closed", ""),
     (r"expected the node content, but found '<stream end>'|expected ',' or '[]}]'", "a bracket is not closed", ""),
-    (r"found character '.+' that cannot start", "a text that begins with this character must be put in quotes", ""),
+    (
+        r"found character '.+' that cannot start",
+        "a text that begins with this character must be put in quotes",
+        "or a quote further up is not closed",
+    ),
     (r"unknown escape", "unknown escape after `\\`", "use single quotes for text with backslashes"),
     (r"undefined tag handle|found duplicate", "tags are not used in labmon's files", "put the text in quotes"),
 )
@@ -183,6 +188,9 @@ class _Builder:
             self._refused(mark, "tags (`!`) are not used here", "put text that begins with `!` in quotes")
             return
         value: Any = event.value
+        if not event.value.isascii() and _SURROGATE.search(event.value):
+            self._refused(mark, "half of a character (a surrogate)", "write the character itself")
+            return
         if event.style in (None, "") and event.implicit[0]:
             try:
                 value = scalar(event.value)

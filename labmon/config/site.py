@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from labmon.config.types import Date, Duration, Host, Id, Number, Period, Port, Secret, Size, Strict, Text, Url
 
@@ -17,6 +17,7 @@ Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
 
 ENDPOINT = "give exactly one of serial and tcp"
 STORE = "give exactly one of influxdb and sqlite"
+JOURNAL_LEAST = 20 * 10**6
 NOTICE_CHANNEL = "give exactly one of email and webhook"
 
 
@@ -291,12 +292,19 @@ class NoticesConfig(Strict):
     """How an alarm is acknowledged, as told in each notice."""
 
 
+def _journal_size(value: int) -> int:
+    if value < JOURNAL_LEAST:
+        raise ValueError(f"must be at least {JOURNAL_LEAST // 10**6} MB: the write-ahead log alone takes some")
+    return value
+
+
 class JournalConfig(Strict):
     """The durable log. Readings are kept by age and size; alarms, events and configuration are not deleted."""
 
     path: str = "/var/lib/labmon/journal.db"
     keep_readings: Period = 90 * 86400.0
-    size: Size = 4 * 10**9
+    size: Annotated[Size, AfterValidator(_journal_size)] = 4 * 10**9
+    """Of all files of the journal together."""
     commit_every: Period = 1.0
 
 

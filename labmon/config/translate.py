@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from labmon.config.errors import ConfigError, Path, Positions, did_you_mean, one_of, path_text
+from labmon.config.parse import scalar
 from labmon.config.types import Secret
 
 _MESSAGES = {
@@ -194,13 +195,31 @@ def _words(finding: _Finding, data: Any) -> tuple[str, str]:
         return str(context.get("error", error["msg"])), ""
     if kind == "literal_error":
         return f"must be {context['expected']}", _nearest_literal(finding, context["expected"], data)
+    if kind == "union_tag_invalid":
+        expected = context["expected_tags"]
+        return f"{_unquoted(context)} must be one of {expected}", _nearest(context["tag"], expected)
+    if kind == "union_tag_not_found":
+        return f"{_unquoted(context)} is missing", ""
     if kind == "string_pattern_mismatch" and "a-z0-9" in context.get("pattern", ""):
         return "is not an id", _ID_HINT
     if kind == "string_type" and isinstance(_value(data, finding.path), (int, float)):
         return _MESSAGES[kind], "put it in quotes"
+    if kind in ("int_type", "float_type") and _is_number(_value(data, finding.path)):
+        return _MESSAGES[kind], "write it without quotes"
     if kind in _MESSAGES:
         return _MESSAGES[kind], ""
+    if kind in ("too_short", "too_long"):
+        least, bound = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+        return f"must have {least} {context[bound]} items, not {context['actual_length']}", ""
     return error["msg"].replace("Input should", "must").replace("String should", "must"), ""
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a text would have been a number without its quotes."""
+    try:
+        return isinstance(value, str) and isinstance(scalar(value), (int, float))
+    except ValueError:
+        return False
 
 
 def _keys(model: type[BaseModel] | None) -> list[str]:
@@ -218,7 +237,18 @@ def _value(data: Any, path: Path) -> Any:
 
 def _nearest_literal(finding: _Finding, expected: str, data: Any) -> str:
     value = _value(data, finding.path)
-    words = [w.strip().strip("'") for w in expected.replace(" or ", ", ").split(", ")]
-    if not isinstance(value, str):
-        return "put it in quotes" if str(value) in words and f"'{value}'" in expected else ""
-    return did_you_mean(value, words)
+    words = [w.strip() for w in expected.replace(" or ", ", ").split(", ")]
+    if str(value) in words and isinstance(value, str):
+        return "write it without quotes"
+    if f"'{value}'" in words and not isinstance(value, str):
+        return "put it in quotes"
+    return _nearest(value, expected) if isinstance(value, str) else ""
+
+
+def _nearest(value: str, expected: str) -> str:
+    """Hint at the nearest of pydantic's `'a', 'b' or 'c'`."""
+    return did_you_mean(value, [w.strip("' ") for w in expected.replace(" or ", ", ").split(", ")])
+
+
+def _unquoted(context: Mapping[str, Any]) -> str:
+    return str(context["discriminator"]).strip("'")

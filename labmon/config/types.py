@@ -39,6 +39,11 @@ def _duration(value: object) -> object:
     raise ValueError("a duration is a number with a unit: 500 ms, 10 s, 5 min, 2 h or 30 d")
 
 
+def parse_duration(text: str) -> float:
+    """Seconds of a duration as files write it. Raises ValueError."""
+    return float(str(_duration(text)))
+
+
 def _size(value: object) -> object:
     if isinstance(value, str) and (m := _SIZE.fullmatch(value)):
         return int(float(m[1]) * _BYTES[m[2]])

@@ -174,6 +174,10 @@ class CompiledIdentity:
         """As check, from payloads. Raises WrongInstrument, Garbled."""
         return self.judge(self._asking.decode(payloads))
 
+    def raws(self, payloads: Sequence[bytes]) -> Sequence[Raw]:
+        """Raw values in the order of `fields`. Raises Garbled."""
+        return self._asking.decode(payloads)
+
     def judge(self, raws: Sequence[Raw]) -> str:
         """What the instrument says of itself. Raises WrongInstrument where it is not what was expected."""
         found = ", ".join(f"{name} {raws[at]}" for name, at in self._show if raws[at] is not None)

@@ -250,14 +250,15 @@ def _unhex(line: bytes) -> bytes | None:
 class TcpRequest:
     """Modbus TCP. The transaction id decides: replies to other transactions are skipped wherever they stand."""
 
-    __slots__ = ("_asked", "_body", "_exception", "_head", "_unit", "size")
+    __slots__ = ("_asked", "_body", "_exception", "_head", "_length", "_signature", "size")
 
     def __init__(self, unit: int, asked: Pdu) -> None:
         self._asked = asked
-        self._unit = unit
         self._body = b"\0\0" + (len(asked.request) + 1).to_bytes(2, "big") + bytes([unit]) + asked.request
         self._head = bytes([unit]) + asked.head
         self._exception = bytes([unit, asked.request[0] | 0x80])
+        self._length = None if asked.size is None else asked.size + 7
+        self._signature = b"\0\0" + (asked.largest + 1).to_bytes(2, "big") + self._head
         self.size = len(self._body) + 2 + asked.largest + 7
 
     def encode(self, transaction: int) -> bytes:
@@ -266,6 +267,23 @@ class TcpRequest:
 
     def match(self, buffer: bytes, transaction: int) -> bytes | None:
         """The data of the reply with this transaction id, unit, function and length."""
+        if self._length is None:
+            return self._search(buffer, transaction)
+        signature = transaction.to_bytes(2, "big") + self._signature
+        at = buffer.find(signature)
+        if at < 0:
+            return self._search(buffer, transaction)
+        end = at + self._length
+        if len(buffer) < end:
+            return None
+        again = buffer.find(signature, at + 1)
+        # TCP frames have no checksum of their own: a cut one followed by a whole one shows only by this.
+        if again >= 0 and (again < end or not buffer[at:end].startswith(buffer[again : again + self._length])):
+            raise Garbled("two replies to one transaction")
+        return buffer[at + 7 + self._asked.strip : end]
+
+    def _search(self, buffer: bytes, transaction: int) -> bytes | None:
+        """The slow way: an exception, a reply that says its own length, or one that is wrong."""
         start = transaction.to_bytes(2, "big") + b"\0\0"
         at = buffer.find(start)
         while at >= 0:
@@ -278,19 +296,25 @@ class TcpRequest:
                     # The stream is in step when the frame stands first; else this may be the data of a foreign one.
                     if at == 0 or buffer.find(start, at + 1) < 0:
                         return None
-                elif body.startswith(self._head) and self._asked.reply_size(body, 1) == length - 1:
-                    return body[1 + self._asked.strip :]
                 elif body.startswith(self._exception) and length == 3:
                     raise _refusal(body[2])
+                elif self._length is None and body.startswith(self._head):
+                    if self._asked.reply_size(body, 1) == length - 1:
+                        return body[1 + self._asked.strip :]
                 elif at == 0:
                     raise Garbled(f"reply to another unit or function, or of another length: {body[:16].hex(' ')}")
             at = buffer.find(start, at + 1)
         return None
 
     def begins(self, buffer: bytes, transaction: int) -> bool:
-        """Whether `buffer` ends in the beginning of a frame with this transaction id."""
+        """Whether all that came are replies to other transactions, and perhaps the beginning of one more frame."""
         start = transaction.to_bytes(2, "big") + b"\0\0"
-        at = buffer.find(start)
-        if at >= 0:
-            return len(buffer) < at + 6 or len(buffer) < at + 6 + int.from_bytes(buffer[at + 4 : at + 6], "big")
-        return any(buffer.endswith(start[:n]) for n in (1, 2, 3))
+        at = 0
+        while len(buffer) >= at + 6:
+            if buffer[at + 2 : at + 4] != b"\0\0":
+                return False
+            end = at + 6 + int.from_bytes(buffer[at + 4 : at + 6], "big")
+            if len(buffer) >= end and buffer.startswith(start, at):
+                return False
+            at = end
+        return True

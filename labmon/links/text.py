@@ -177,8 +177,9 @@ class TextRequest:
 
     def begins(self, buffer: bytes, transaction: int) -> bool:
         """Whether `buffer` ends in a reply not yet ended."""
-        rest = self._without_echo(buffer)
-        return bool(rest) and self._start(rest or b"", 0) is not None
+        rest = self._without_echo(buffer) or b""
+        head = self._begins_with
+        return self._start(rest, 0) is not None or any(rest.endswith(head[:n]) for n in range(1, len(head)))
 
     def _without_echo(self, buffer: bytes) -> bytes | None:
         if not self._echo:

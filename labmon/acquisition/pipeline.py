@@ -1,0 +1,114 @@
+"""Where readings, alarms and journal meet: one exchange in, one commit out (design rule 4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from labmon.alarms.engine import AlarmEngine
+from labmon.journal.entries import RecordKey
+from labmon.model.event import Event
+from labmon.model.exchange import Exchange
+from labmon.model.reading import Flag
+
+
+class Journal(Protocol):
+    """What the pipeline needs of the journal; nothing here blocks."""
+
+    def append(self, exchange: Exchange) -> None:
+        """Take one exchange into the open group."""
+        ...
+
+    def record(
+        self,
+        events: Sequence[Event] = (),
+        alarm_states: Mapping[str, bytes] | None = None,
+        record_keys: Mapping[str, RecordKey] | None = None,
+    ) -> None:
+        """Take events, alarm states and keys of records into the open group."""
+        ...
+
+    def flush(self) -> None:
+        """Commit the open group at once."""
+        ...
+
+
+class Pipeline:
+    """Evaluates each reading before it is journaled, and journals both in one group. Never blocks, never waits."""
+
+    def __init__(
+        self,
+        engine: AlarmEngine,
+        journal: Journal,
+        live: Callable[[Exchange], None],
+        records: Mapping[str, RecordKey] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.journal = journal
+        self.live = live
+        self.clock_flag = 0
+        self.polled = 0
+        self.bad = 0
+        self._records = records or {}
+        self._watchers: list[Callable[[list[Event]], None]] = []
+
+    def watch(self, callback: Callable[[list[Event]], None]) -> None:
+        """Call back with alarm events as they happen, before they are on disk (the log, the condition of a test)."""
+        self._watchers.append(callback)
+
+    def accept(self, exchange: Exchange, key: str | None = None) -> None:
+        """Evaluate and journal one exchange; `key` is that of an instrument's own record."""
+        now = time.monotonic()
+        events: list[Event] = []
+        evaluate = self.engine.reading
+        for reading in exchange.readings:
+            found = evaluate(reading, now)
+            if found:
+                events += found
+            if reading.value is None:
+                self.bad += 1
+        self.polled += len(exchange.readings)
+        self.journal.append(exchange)
+        if key is not None:
+            self.journal.record(record_keys={exchange.layout.query: RecordKey(exchange.time, key)})
+        self._commit(events)
+        self.live(exchange)
+
+    def tick(self) -> None:
+        """Let the clock have its say: on-delays, silence, bad quality, ends of out of service."""
+        self._commit(self.engine.tick(time.monotonic(), time.time_ns()))
+
+    def condition(self, alarm: str, active: bool, detail: str) -> None:
+        """A technical condition began or ended."""
+        self._commit(self.engine.condition(alarm, active, time.monotonic(), time.time_ns(), detail))
+
+    def record(self, event: Event) -> None:
+        """Journal an event that concerns no alarm."""
+        self._commit([event])
+
+    def command(self, events: list[Event]) -> None:
+        """Journal what an operator's command brought about; it enters beside the readings."""
+        self._commit(events)
+
+    def _commit(self, events: list[Event]) -> None:
+        states = self.engine.take_changes()
+        if events or states:
+            self.journal.record(events, states)
+        if events:
+            self.journal.flush()
+            for watcher in self._watchers:
+                watcher(events)
+
+    def flags(self, device: str) -> int:
+        """Flags for all readings of a device now."""
+        return self.clock_flag | (Flag.OUT_OF_SERVICE if self.engine.is_out_of_service(device) else 0)
+
+    def last_record(self, query: str) -> tuple[int, str] | None:
+        """The last record of a query that was journaled before this start."""
+        found = self._records.get(query)
+        return None if found is None else (found.time, found.key)
+
+    def save_all(self) -> None:
+        """Record the state of every alarm again: a new journal knows none of them."""
+        self.journal.record(alarm_states=self.engine.states())

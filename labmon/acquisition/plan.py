@@ -1,0 +1,360 @@
+"""From a site file and the drivers to what is polled: lines, devices, queries with their layouts, and the plant."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, get_args
+
+from labmon import units
+from labmon.config.site import ChannelConfig, DeviceConfig, LineConfig, Profile, Site
+from labmon.drivers.driver import ChannelSpec, Driver, Identity, Query
+from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
+from labmon.links.opening import Framing
+from labmon.model.exchange import Column, Layout
+from labmon.model.ids import channel_key
+from labmon.model.plant import Area, Channel, Device, LineInfo, Plant
+from labmon.model.reading import Flag
+
+Path = tuple[str | int, ...]
+
+
+class Report(Protocol):
+    """Where an error of the site file goes: with the path of keys to its place, and a hint."""
+
+    def __call__(self, path: Path, message: str, hint: str = "") -> None:
+        """Take one error."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Where drivers are found by id."""
+
+    def get(self, driver: str) -> Driver:
+        """The driver of that id. Raises LookupError whose text names near misses or every fault of the file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One recorded channel of a query: which outcome it takes, and value = outcome * scale + offset."""
+
+    index: int
+    key: str
+    scale: float
+    offset: float
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPlan:
+    """One query of one device as this site polls it."""
+
+    query: Query
+    every: float
+    layout: Layout
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """One device as this site polls it."""
+
+    id: str
+    driver: Driver
+    identity: Identity | None
+    queries: tuple[QueryPlan, ...]
+    timeout: float | None
+    address: int | str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LinePlan:
+    """One line as this site polls it."""
+
+    id: str
+    endpoint: Endpoint
+    framing: Framing
+    quiet: float
+    devices: tuple[DevicePlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedChannel:
+    """A channel with its profile, for the alarm rules."""
+
+    key: str
+    device: str
+    unit: str
+    every: float
+    record: bool
+    profile_name: str
+    profile: Profile | None
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything that a site file says about acquisition, resolved."""
+
+    plant: Plant
+    lines: list[LinePlan] = field(default_factory=list)
+    channels: list[LimitedChannel] = field(default_factory=list)
+    drivers: dict[str, Driver] = field(default_factory=dict)
+
+
+def make_plan(
+    site: Site, profiles: Mapping[str, Profile], catalogue: Catalogue, report: Report, today: dt.date
+) -> Plan:
+    """Resolve a site. Every mismatch with the drivers goes to `report`; what is wrong is left out of the plan."""
+    return _Planner(site, profiles, catalogue, report, today).plan()
+
+
+class _Planner:
+    def __init__(
+        self, site: Site, profiles: Mapping[str, Profile], catalogue: Catalogue, report: Report, today: dt.date
+    ) -> None:
+        self.site = site
+        self.profiles = profiles
+        self.catalogue = catalogue
+        self.report = report
+        self.today = today
+        self.drivers: dict[str, Driver] = {}
+        self.devices: dict[str, Device] = {}
+        self.channels: dict[str, Channel] = {}
+        self.limited: list[LimitedChannel] = []
+
+    def plan(self) -> Plan:
+        lines = [self._line(("lines", i), line) for i, line in enumerate(self.site.lines)]
+        infos = {
+            config.id: LineInfo(
+                config.id, config.name or config.id, str(line.endpoint), tuple(d.id for d in config.devices)
+            )
+            for config, line in zip(self.site.lines, lines, strict=True)
+            if line is not None
+        }
+        plant = Plant(
+            site=self.site.site.id,
+            site_name=self.site.site.name,
+            gateway=self.site.gateway.id,
+            timezone=self.site.site.timezone,
+            areas={a.id: Area(a.id, a.name, a.grade, a.state) for a in self.site.areas},
+            lines=infos,
+            devices=self.devices,
+            channels=self.channels,
+        )
+        return Plan(plant, [line for line in lines if line is not None], self.limited, self.drivers)
+
+    def _line(self, path: Path, line: LineConfig) -> LinePlan | None:
+        medium = "tcp" if line.tcp is not None else "serial"
+        framings: dict[str, Framing] = {}
+        devices: list[DevicePlan] = []
+        first: Driver | None = None
+        for i, config in enumerate(line.devices):
+            place = (*path, "devices", i)
+            driver = self._driver((*place, "driver"), config.driver)
+            if driver is None:
+                continue
+            framing = line.framing or _preferred(driver, medium)
+            if framing not in driver.framings:
+                self.report(
+                    (*place, "driver"), f"{driver.id} does not speak {framing}", f"it speaks {_or(driver.framings)}"
+                )
+                continue
+            framings[config.id] = framing
+            first = first or driver
+            device = self._device(place, config, line, driver, framing)
+            if device is not None:
+                devices.append(device)
+        if len(set(framings.values())) > 1:
+            self.report(
+                path,
+                f"the devices of one line must share one framing, these want {_or(sorted(set(framings.values())))}",
+            )
+            return None
+        if first is None:
+            return None
+        framing = next(iter(framings.values()))
+        return LinePlan(line.id, self._endpoint(line, first), framing, line.quiet or 0.0, tuple(devices))
+
+    def _driver(self, path: Path, name: str) -> Driver | None:
+        if name not in self.drivers:
+            try:
+                self.drivers[name] = self.catalogue.get(name)
+            except LookupError as error:
+                self.report(path, str(error.args[0]))
+                return None
+        return self.drivers[name]
+
+    def _endpoint(self, line: LineConfig, driver: Driver) -> Endpoint:
+        if line.tcp is not None:
+            return TcpEndpoint(line.tcp.host, line.tcp.port)
+        serial = line.serial
+        if serial is None:
+            raise ValueError(f"line {line.id} has neither serial nor tcp")
+        default = driver.serial
+        return SerialEndpoint(
+            serial.port,
+            serial.baud or default.baud,
+            serial.bits or default.bits,
+            serial.parity or default.parity,
+            serial.stop or default.stop,
+            default.rtscts if serial.rtscts is None else serial.rtscts,
+            serial.local_echo,
+        )
+
+    def _device(
+        self, path: Path, config: DeviceConfig, line: LineConfig, driver: Driver, framing: str
+    ) -> DevicePlan | None:
+        try:
+            queries = driver.queries(framing, config.address, config.params)
+            identity = driver.identity(framing, config.address, config.params)
+        except ValueError as error:
+            self.report(path, str(error))
+            return None
+        if not driver.proven and not driver.id.startswith("generic/"):
+            self.report((*path, "driver"), f"{driver.id} has a query without an example and does not load into service")
+            return None
+        for name in set(config.every) - {q.name for q in queries}:
+            self.report(
+                (*path, "every", name), f"{driver.id} has no query {name}", f"it has {_or([q.name for q in queries])}"
+            )
+        wanted = self._wanted(path, config, queries)
+        plans = tuple(
+            plan for q in queries if (plan := self._query(config, driver, q, wanted, config.every.get(q.name, q.every)))
+        )
+        keys = tuple(key for key, channel in self.channels.items() if channel.device == config.id)
+        self.devices[config.id] = Device(
+            config.id, config.name, config.area, line.id, driver.id, config.asset, keys, config.instruction
+        )
+        return DevicePlan(config.id, driver, identity, plans, config.timeout, config.address, config.params)
+
+    def _wanted(
+        self, path: Path, config: DeviceConfig, queries: Sequence[Query]
+    ) -> dict[str, list[tuple[Path, ChannelConfig]]]:
+        """The site's channels by the driver's channel id; with none named, all of the driver's under their own ids."""
+        offered = [spec.id for query in queries for spec in query.channels]
+        if config.channels is None:
+            return {name: [(path, ChannelConfig.model_validate({"id": name}))] for name in offered}
+        wanted: dict[str, list[tuple[Path, ChannelConfig]]] = {}
+        for i, channel in enumerate(config.channels):
+            source = channel.from_ or channel.id
+            place = (*path, "channels", i)
+            if source not in offered:
+                self.report(
+                    (*place, "from" if channel.from_ else "id"),
+                    f"{config.driver} has no channel {source}",
+                    f"it has {_or(offered)}",
+                )
+                continue
+            wanted.setdefault(source, []).append((place, channel))
+        return wanted
+
+    def _query(
+        self,
+        config: DeviceConfig,
+        driver: Driver,
+        query: Query,
+        wanted: Mapping[str, list[tuple[Path, ChannelConfig]]],
+        every: float,
+    ) -> QueryPlan | None:
+        columns: list[Column] = []
+        slots: list[Slot] = []
+        for index, spec in enumerate(query.channels):
+            for path, channel in wanted.get(spec.id, ()):
+                made = self._channel(path, config, driver, query, spec, channel, every)
+                if made is not None:
+                    column, (key, scale, offset, flags) = made
+                    columns.append(column)
+                    slots.append(Slot(index, key, scale, offset, flags))
+        if not slots:
+            return None
+        layout = Layout(f"{config.id}.{query.name}", tuple(columns))
+        return QueryPlan(query, every, layout, tuple(slots))
+
+    def _channel(
+        self,
+        path: Path,
+        device: DeviceConfig,
+        driver: Driver,
+        query: Query,
+        spec: ChannelSpec,
+        channel: ChannelConfig,
+        every: float,
+    ) -> tuple[Column, tuple[str, float, float, int]] | None:
+        key = channel_key(device.id, channel.id)
+        unit = channel.unit or spec.unit
+        try:
+            scale, offset = units.linear(spec.unit, unit)
+        except (units.UnknownUnit, units.IncompatibleUnits) as error:
+            self.report((*path, "unit"), str(error))
+            return None
+        if channel.calibration is not None:
+            scale, offset = (
+                scale * channel.calibration.gain,
+                offset * channel.calibration.gain + channel.calibration.offset,
+            )
+        profile = self._profile(path, channel, unit)
+        identity = scale == 1.0 and offset == 0.0
+        column = Column(
+            key,
+            device.area,
+            device.id,
+            channel.id,
+            spec.kind,
+            unit,
+            spec.raw_type,
+            spec.scale if identity else spec.scale * scale,
+            spec.offset if identity else spec.offset * scale + offset,
+        )
+        self.channels[key] = Channel(
+            key,
+            channel.id,
+            device.id,
+            device.area,
+            channel.name or spec.name,
+            spec.kind,
+            unit,
+            channel.place,
+            spec.decimals,
+            spec.states,
+            channel.instruction or device.instruction,
+        )
+        self.limited.append(
+            LimitedChannel(key, device.id, unit, every, query.kind == "record", channel.limits or "", profile)
+        )
+        return column, (key, scale, offset, self._flags(channel, driver))
+
+    def _profile(self, path: Path, channel: ChannelConfig, unit: str) -> Profile | None:
+        if channel.limits is None:
+            return None
+        profile = self.profiles.get(channel.limits)
+        if profile is None:
+            return None  # the site file's own pass has said so
+        try:
+            units.linear(profile.unit, unit)
+        except (units.UnknownUnit, units.IncompatibleUnits) as error:
+            self.report(
+                (*path, "limits"), f"profile {channel.limits} is in {profile.unit}, the channel in {unit}: {error}"
+            )
+            return None
+        return profile
+
+    def _flags(self, channel: ChannelConfig, driver: Driver) -> int:
+        flags = 0 if driver.proven else Flag.MAP_NOT_PROVEN
+        due = channel.calibration.due if channel.calibration else None
+        if due is not None and dt.date.fromisoformat(due) < self.today:
+            flags |= Flag.CALIBRATION_DUE
+        return int(flags)
+
+
+def _preferred(driver: Driver, medium: str) -> Framing:
+    known = [f for f in get_args(Framing) if f in driver.framings]
+    suits = [f for f in driver.framings if (f == "modbus-tcp") is (medium == "tcp") and f in known]
+    wanted = (suits or list(driver.framings))[0]
+    return next(f for f in known if f == wanted)
+
+
+def _or(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(dict.fromkeys(names))

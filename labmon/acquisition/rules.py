@@ -1,0 +1,91 @@
+"""Alarm rules from the plan: limits, silence, quality, dead devices and lines, the gateway's own troubles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from labmon import units
+from labmon.acquisition.plan import LimitedChannel, Plan
+from labmon.alarms.rule import ConditionRule, LimitRule, QualityRule, Rule, SilenceRule
+from labmon.config.site import Limit, Site
+from labmon.model.event import AlarmClass
+
+SILENCE_PERIODS = 3.0
+SILENCE_FLOOR = 10.0
+RECORD_SILENCE = 900.0
+"""A counter's own sample interval is not known to the site file: silence of records is told after 15 minutes, or as
+the profile says."""
+
+
+def make_rules(site: Site, plan: Plan) -> list[Rule]:
+    """Every rule of a site; alarm ids are unique."""
+    rules: list[Rule] = []
+    for channel in plan.channels:
+        rules += _limits(channel)
+        rules += _measured(channel)
+    for line in plan.lines:
+        rules.append(_technical(f"line.{line.id}.lost", line=line.id, on=5.0))
+        for device in line.devices:
+            rules.append(_technical(f"{device.id}.dead", device=device.id))
+            if device.identity is not None:
+                rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
+    rules.append(_technical("gateway.journal"))
+    rules.append(_technical("gateway.clock"))
+    if site.mqtt is not None:
+        rules.append(_technical("gateway.broker", on=60.0))
+    for store in site.stores:
+        rules.append(_technical(f"gateway.delivery.{store.id}"))
+        rules.append(_technical(f"gateway.quarantine.{store.id}"))
+    for way in site.notices.channels:
+        rules.append(_technical(f"gateway.notices.{way.id}"))
+    return rules
+
+
+def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0) -> ConditionRule:
+    return ConditionRule(
+        alarm=alarm,
+        cls=AlarmClass.TECHNICAL,
+        on_delay=on,
+        device=device,
+        line="" if device else line,
+        inhibits=bool(device or line),
+    )
+
+
+def _limits(channel: LimitedChannel) -> Iterator[Rule]:
+    if channel.profile is None:
+        return
+    scale, offset = units.linear(channel.profile.unit, channel.unit)
+    delta = units.delta_scale(channel.profile.unit, channel.unit)
+    for limit in channel.profile.limits:
+        if limit.high is not None:
+            yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta)
+        if limit.low is not None:
+            yield _limit(channel, limit, "low", limit.low * scale + offset, limit.dead_band * delta)
+
+
+def _limit(
+    channel: LimitedChannel, limit: Limit, direction: Literal["high", "low"], bound: float, dead_band: float
+) -> LimitRule:
+    return LimitRule(
+        alarm=f"{channel.key}.{limit.level}-{direction}",
+        channel=channel.key,
+        device=channel.device,
+        level=limit.level,
+        direction=direction,
+        limit=bound,
+        dead_band=dead_band,
+        on_delay=limit.on_delay,
+        off_delay=limit.off_delay,
+        unit=channel.unit,
+        cls=AlarmClass(limit.level),
+    )
+
+
+def _measured(channel: LimitedChannel) -> Iterator[Rule]:
+    ordinary = RECORD_SILENCE if channel.record else max(SILENCE_PERIODS * channel.every, SILENCE_FLOOR)
+    silence = channel.profile.silence if channel.profile and channel.profile.silence else ordinary
+    bad = channel.profile.bad_quality if channel.profile and channel.profile.bad_quality else silence
+    yield SilenceRule(alarm=f"{channel.key}.silence", channel=channel.key, after=silence)
+    yield QualityRule(alarm=f"{channel.key}.quality", channel=channel.key, after=bad)
