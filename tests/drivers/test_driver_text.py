@@ -42,6 +42,26 @@ def test_what_is_no_number_is_no_reply(text: str) -> None:
         block("{a}", NUMBER).decode(text.encode())
 
 
+@pytest.mark.parametrize("type_", ["integer", "hex"])
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_an_integer_that_nothing_can_hold_is_no_reply(type_: str, digits: int) -> None:
+    with pytest.raises(ValueError):
+        block("{a}", TextField("a", type_)).decode(b"9" * digits)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("  12.5", 12.5), ("+012.5", 12.5), ("1_0000", None), ("   nan", None), ("1 2  3", None), ("12.5", None)],
+)
+def test_a_number_of_fixed_width(text: str, value: float | None) -> None:
+    one = block("{a}", TextField("a", "number", digits=6))
+    if value is None:
+        with pytest.raises(ValueError):
+            one.decode(text.encode())
+    else:
+        assert list(one.decode(text.encode())) == [value]
+
+
 def test_blanks_around_and_between() -> None:
     one = block("A {a} {b}", NUMBER, TextField("b", "word"))
     assert list(one.decode(b" A   +1.00  N2 ")) == [1.0, "N2"]
