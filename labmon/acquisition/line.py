@@ -31,12 +31,13 @@ FIRST = 0.4
 """The first poll of each query is spread over so many seconds after start."""
 FAILURES = 3
 """Failures in a row after which a device rests."""
-RESTS = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
-ALONE = (5.0, 10.0, 20.0, 30.0)
-"""Rest periods of a device that shares its line, and of one that is alone on it."""
+RESTS = (5.0, 10.0, 20.0, 30.0)
+"""Rest periods; the last one repeats. The share of all probes in the line's time bounds what they cost."""
 PROBE_SHARE = 0.1
 PROBE_FLOOR = 0.2
 REOPEN = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+UNREACHED = (10, 11)
+"""Modbus exceptions by which a gateway says that the unit itself did not answer."""
 STRETCH = 3.0
 """A device that answers late gets up to so many times its driver's timeout."""
 
@@ -46,8 +47,8 @@ log = logging.getLogger("labmon.line")
 class Recorder(Protocol):
     """What a line tells: exchanges, and the technical conditions of its devices and itself."""
 
-    def accept(self, exchange: Exchange) -> None:
-        """Take one exchange; must not block."""
+    def accept(self, exchange: Exchange, key: str | None = None) -> None:
+        """Take one exchange, with the key of an instrument's own record; must not block."""
         ...
 
     def condition(self, alarm: str, active: bool, detail: str) -> None:
@@ -64,7 +65,7 @@ class Recorder(Protocol):
 
 
 class TimedLink:
-    """The line's link as one device sees it: with the device's own timeout, stretched for a late one, cut for a probe."""
+    """The line's link as one device sees it: its own timeout, stretched where it answers late, cut for a probe."""
 
     def __init__(self, link: Link, fixed: float | None) -> None:
         self.link = link
@@ -87,7 +88,7 @@ class TimedLink:
         await self.link.close()
 
     async def settle(self) -> int:
-        """Let the line come to rest."""
+        """Let the line come to rest; bytes of late replies."""
         return await self.link.settle()
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
@@ -118,6 +119,16 @@ class PollState:
         self.due = math.ceil(following / SLOT - 1e-6) * SLOT
         return missed
 
+    def pass_over(self, now: float) -> None:
+        """Count the ticks up to `now` that were not tried, and move to the next."""
+        if self.due <= now:
+            self.skipped += 1 + self.advance(now)
+
+    def at_once(self, now: float) -> None:
+        """Be due now, whatever the grid says; the grid goes on after."""
+        self.pass_over(now)
+        self.due = now
+
 
 @dataclass(slots=True, eq=False)
 class DeviceState:
@@ -136,6 +147,8 @@ class DeviceState:
     wrong: str = ""
     slowest: float = 0.0
     reason: str = ""
+    told_alive: bool = False
+    """Whether the alarm engine knows, since start, that it answers (an alarm may have been left active)."""
 
     @property
     def resting(self) -> bool:
@@ -146,7 +159,15 @@ class DeviceState:
 class Line:
     """One line: `run()` polls its devices for ever."""
 
-    def __init__(self, plan: LinePlan, link: Link, recorder: Recorder, health: LineHealth) -> None:
+    def __init__(
+        self,
+        plan: LinePlan,
+        link: Link,
+        recorder: Recorder,
+        health: LineHealth,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
         self.plan = plan
         self.link = link
         self.recorder = recorder
@@ -154,7 +175,6 @@ class Line:
         self.turns = 0
         """Completed turns, good, failed or resting: the sign that this task makes progress."""
         self.devices = [self._device(plan) for plan in plan.devices]
-        self._rests = ALONE if len(plan.devices) == 1 else RESTS
         self._probe_free = 0.0
         self._lost_since: float | None = None
         self._reopens = 0
@@ -164,7 +184,7 @@ class Line:
         link = TimedLink(self.link, plan.timeout)
         link.gap = self.plan.quiet
         device = DeviceState(plan, link, self.health.device(plan.id), identified=plan.identity is None)
-        now = time.monotonic()
+        now = self.clock()
         for query in plan.queries:
             share = zlib.crc32(query.layout.query.encode()) / 2**32
             first = now + min(FIRST, query.every) * share
@@ -185,11 +205,10 @@ class Line:
     # ------------------------------------------------------------------ whose turn
 
     async def _turn(self) -> None:
-        if not self.link.is_open:
-            if not await self._open():
-                return
+        if not self.link.is_open and not await self._open():
+            return
         device, poll, due = self._next()
-        delay = due - time.monotonic()
+        delay = due - self.clock()
         if delay > 0:
             await asyncio.sleep(min(delay, 1.0))
             if delay > 1.0:
@@ -220,7 +239,7 @@ class Line:
     # ------------------------------------------------------------------ the line itself
 
     async def _open(self) -> bool:
-        wait = self._reopen_at - time.monotonic()
+        wait = self._reopen_at - self.clock()
         if wait > 0:
             await asyncio.sleep(min(wait, 1.0))
             return False
@@ -230,18 +249,22 @@ class Line:
             self._lost(error)
             return False
         if self._lost_since is not None:
-            log.info("line %s: open again after %.0f s", self.plan.id, time.monotonic() - self._lost_since)
+            log.info("line %s: open again after %.0f s", self.plan.id, self.clock() - self._lost_since)
             self._lost_since = None
-            self.recorder.condition(f"line.{self.plan.id}.lost", False, "open again")
         else:
             log.info("line %s: open (%s)", self.plan.id, self.plan.endpoint)
+        if self._reopens:
+            for device in self.devices:
+                for poll in device.polls:
+                    poll.at_once(self.clock())
         self._reopens = 0
-        self.health.opened(time.monotonic())
+        self.recorder.condition(f"line.{self.plan.id}.lost", False, "open")
+        self.health.opened(self.clock())
         return True
 
     def _lost(self, error: LinkLost, skip: PollState | None = None) -> None:
         """The link is gone: say so once, tell every channel, plan the next attempt."""
-        now = time.monotonic()
+        now = self.clock()
         if self._lost_since is None:
             self._lost_since = now
             self.health.lost(now, error.detail)
@@ -252,25 +275,23 @@ class Line:
         for device in self.devices:
             device.identified = device.plan.identity is None
             for poll in device.polls:
-                missed = 0
-                if poll.due <= now:
-                    missed = 1 + poll.advance(now) if poll is not skip else poll.advance(now)
-                poll.skipped += missed
+                if poll is not skip:
+                    poll.pass_over(now)
                 self._fail(poll, error.reason)
 
     # ------------------------------------------------------------------ one device
 
     async def _poll(self, poll: PollState) -> None:
         device = poll.device
-        started = time.monotonic()
+        started = self.clock()
         device.health.late_by(started - poll.due)
         if not await self._identify(device):
             if self.link.is_open and not device.resting:
-                device.health.missed(poll.advance(time.monotonic()))
+                device.health.missed(poll.advance(self.clock()))
                 self._fail(poll, device.reason)
             return
         outcome = await self._ask(device, poll)
-        missed = poll.advance(time.monotonic())
+        missed = poll.advance(self.clock())
         if missed:
             device.health.missed(missed)
         if isinstance(outcome, LinkLost):
@@ -281,10 +302,11 @@ class Line:
                 self._rest(device, poll)
         else:
             self._good(poll, outcome)
+        poll.skipped += missed
 
     async def _ask(self, device: DeviceState, poll: PollState) -> Answer | LinkError:
         """One try. Whatever goes wrong comes back as the error; a fault in labmon itself costs this device alone."""
-        started = time.monotonic()
+        started = self.clock()
         try:
             answer = await poll.plan.query.ask(device.link)
         except LinkError as error:
@@ -292,25 +314,25 @@ class Line:
             return error
         except Exception as error:  # noqa: BLE001 - a driver must not be able to stop its line
             return self._internal(device, poll.plan.query.name, error)
-        self._success(device, time.monotonic() - started)
+        self._success(device, self.clock() - started)
         return answer
 
     async def _identify(self, device: DeviceState) -> bool:
         """Whether the device is the one that the site file names; asked after each (re)connect."""
         if device.identified or device.plan.identity is None:
             return True
-        started = time.monotonic()
+        started = self.clock()
         alarm = f"{device.plan.id}.wrong-instrument"
         try:
             found = await device.plan.identity.check(device.link)
         except WrongInstrument as error:
-            self._success(device, time.monotonic() - started)
+            self._success(device, self.clock() - started)
             device.reason = reason_text(Reason.WRONG_INSTRUMENT, f"found {error.found}")
             if device.wrong != error.found:
                 device.wrong = error.found
                 log.warning("line %s: device %s: wrong instrument: %s", self.plan.id, device.plan.id, error)
                 self.recorder.condition(alarm, True, str(error))
-            device.health.record_failure(Reason.WRONG_INSTRUMENT, time.monotonic())
+            device.health.record_failure(Reason.WRONG_INSTRUMENT, self.clock())
             return False
         except LinkLost as error:
             self._lost(error)
@@ -318,17 +340,16 @@ class Line:
         except LinkError as error:
             await self._failure(device, error, started)
             device.reason = error.reason
-            if device.failures >= FAILURES:
+            if device.failures >= FAILURES and not device.resting:
                 self._rest(device, None)
             return False
         except Exception as error:  # noqa: BLE001 - as in _ask
             device.reason = self._internal(device, "identity", error).reason
             return False
-        self._success(device, time.monotonic() - started)
+        self._success(device, self.clock() - started)
         device.identified = True
-        if device.wrong:
-            device.wrong = ""
-            self.recorder.condition(alarm, False, found)
+        device.wrong = ""
+        self.recorder.condition(alarm, False, found)
         if device.health.identity != found:
             log.info("line %s: device %s: identified as %s", self.plan.id, device.plan.id, found)
             device.health.identity = found
@@ -339,52 +360,59 @@ class Line:
         if device.reason != detail:
             log.error("line %s: device %s: fault in labmon: %s", self.plan.id, device.plan.id, detail, exc_info=error)
             device.reason = detail
-        device.health.record_failure(Reason.INTERNAL, time.monotonic())
+        device.health.record_failure(Reason.INTERNAL, self.clock())
         device.failures += 1
         return LinkError(detail)
 
     async def _failure(self, device: DeviceState, error: LinkError, started: float) -> None:
         """Count a failed try; let the line settle; tell a late device from a dead one."""
-        now = time.monotonic()
+        now = self.clock()
         device.health.record_failure(error.code, now)
-        if isinstance(error, Refused) and error.error not in (10, 11):
+        if isinstance(error, Refused) and error.error not in UNREACHED:
             device.failures = 0  # it is alive and said no
             return
         device.failures += 1
-        if isinstance(error, (Silent, Garbled)):
-            late = await self.link.settle()
-            if late and isinstance(error, Silent) and device.link.stretch < STRETCH:
-                device.link.stretch = min(device.link.stretch * 1.5, STRETCH)
-                log.info(
-                    "line %s: device %s: answers late (%.2f s and more): its timeout is now %.1f times its driver's",
-                    self.plan.id, device.plan.id, now - started, device.link.stretch,
-                )  # fmt: skip
-                device.health.late(device.link.stretch)
-                device.failures = min(device.failures, FAILURES - 1)
+        if isinstance(error, (Silent, Garbled)) and await self.link.settle():
+            self._late(device, self.clock() - started)
+
+    def _late(self, device: DeviceState, within: float) -> None:
+        """Tell a late device from a dead one: its timeout grows, within bounds, and it does not rest."""
+        timed = device.link
+        if timed.cap < math.inf or timed.stretch >= STRETCH:
+            return
+        timed.stretch = min(timed.stretch * 1.5, STRETCH)
+        device.failures = min(device.failures, FAILURES - 1)
+        device.health.late(within)
+        log.info(
+            "line %s: device %s: answers late, within %.2f s: its timeout is now %.1f times its driver's",
+            self.plan.id, device.plan.id, within, timed.stretch,
+        )  # fmt: skip
 
     def _success(self, device: DeviceState, seconds: float) -> None:
-        now = time.monotonic()
+        now = self.clock()
         device.slowest = max(seconds, device.slowest * 0.999)
         device.failures = 0
         device.health.record_success(seconds, now)
+        if not device.told_alive:
+            device.told_alive = True
+            self.recorder.condition(f"{device.plan.id}.dead", False, "answers")
         if device.resting:
             log.info("line %s: device %s: answers again", self.plan.id, device.plan.id)
-            self.recorder.condition(f"{device.plan.id}.dead", False, "answers again")
             device.rest = -1
             for poll in device.polls:
-                poll.skipped += poll.advance(now) if poll.due < now else 0
-                poll.due = now
+                poll.at_once(now)
 
     # ------------------------------------------------------------------ rest and probes
 
     def _rest(self, device: DeviceState, poll: PollState | None) -> None:
         """Begin to rest: the condition is told once, and each other query's channels hear why they get nothing."""
         device.rest = 0
-        device.probe_at = time.monotonic() + self._rests[0]
+        device.probe_at = self.clock() + RESTS[0]
         device.identified = device.plan.identity is None
-        device.health.resting(time.monotonic())
+        device.health.resting(self.clock())
         last = reason_code(device.health.last_failure or Reason.SILENT)
         log.warning("line %s: device %s: rests (%s)", self.plan.id, device.plan.id, last)
+        device.told_alive = False
         self.recorder.condition(f"{device.plan.id}.dead", True, last)
         for other in device.polls:
             if other is not poll:
@@ -392,7 +420,7 @@ class Line:
 
     async def _probe(self, device: DeviceState) -> None:
         """One short question: the identity where there is one, else the first query. Every third is of full length."""
-        started = time.monotonic()
+        started = self.clock()
         device.probes += 1
         device.link.cap = math.inf if device.probes % 3 == 0 else max(PROBE_FLOOR, 4 * device.slowest)
         device.health.probed()
@@ -408,8 +436,8 @@ class Line:
             device.link.cap = math.inf
         if isinstance(outcome, LinkLost):
             self._lost(outcome)
-        elif isinstance(outcome, Refused):
-            self._success(device, time.monotonic() - started)
+        elif isinstance(outcome, Refused) and outcome.error not in UNREACHED:
+            self._success(device, self.clock() - started)
             self._fail(poll, outcome.reason)
         elif isinstance(outcome, LinkError):
             self._rest_on(device, started)
@@ -418,14 +446,13 @@ class Line:
 
     def _rest_on(self, device: DeviceState, started: float) -> None:
         """A probe failed: one entry with the ticks not tried, and the next probe no sooner than its share allows."""
-        now = time.monotonic()
-        device.rest = min(device.rest + 1, len(self._rests) - 1)
-        device.probe_at = now + self._rests[device.rest]
+        now = self.clock()
+        device.rest = min(device.rest + 1, len(RESTS) - 1)
+        device.probe_at = now + RESTS[device.rest]
         self._probe_free = now + (now - started) * (1 / PROBE_SHARE - 1)
         reason = reason_text(Reason.RESTING, reason_code(device.reason or device.health.last_failure or Reason.SILENT))
         for poll in device.polls:
-            if poll.due <= now:
-                poll.skipped += 1 + poll.advance(now)
+            poll.pass_over(now)
             self._fail(poll, reason)
 
     # ------------------------------------------------------------------ readings
@@ -439,7 +466,7 @@ class Line:
         flags = self.recorder.flags(poll.device.plan.id)
         exchange = readings_of(poll.plan, answer, time.time_ns(), flags)
         exchange.skipped, poll.skipped = poll.skipped, 0
-        self.recorder.accept(exchange)
+        self.recorder.accept(exchange, answer.key)
 
     def _fail(self, poll: PollState, reason: str) -> None:
         flags = self.recorder.flags(poll.device.plan.id)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from labmon.alarms.engine import AlarmEngine
-from labmon.model.event import Event, EventKind
+from labmon.journal.entries import RecordKey
+from labmon.model.event import Event
 from labmon.model.exchange import Exchange
 from labmon.model.reading import Flag
 
@@ -19,8 +20,13 @@ class Journal(Protocol):
         """Take one exchange into the open group."""
         ...
 
-    def record(self, events: Sequence[Event], alarm_states: Mapping[str, bytes]) -> None:
-        """Take events and alarm states into the open group."""
+    def record(
+        self,
+        events: Sequence[Event] = (),
+        alarm_states: Mapping[str, bytes] | None = None,
+        record_keys: Mapping[str, RecordKey] | None = None,
+    ) -> None:
+        """Take events, alarm states and keys of records into the open group."""
         ...
 
     def flush(self) -> None:
@@ -36,7 +42,7 @@ class Pipeline:
         engine: AlarmEngine,
         journal: Journal,
         live: Callable[[Exchange], None],
-        records: Mapping[str, tuple[int, str]],
+        records: Mapping[str, RecordKey] | None = None,
     ) -> None:
         self.engine = engine
         self.journal = journal
@@ -44,16 +50,15 @@ class Pipeline:
         self.clock_flag = 0
         self.polled = 0
         self.bad = 0
-        self._out: dict[str, bool] = {}
-        self._records = records
+        self._records = records or {}
         self._watchers: list[Callable[[list[Event]], None]] = []
 
     def watch(self, callback: Callable[[list[Event]], None]) -> None:
         """Call back with alarm events as they happen, before they are on disk (the log, the condition of a test)."""
         self._watchers.append(callback)
 
-    def accept(self, exchange: Exchange) -> None:
-        """Evaluate and journal one exchange."""
+    def accept(self, exchange: Exchange, key: str | None = None) -> None:
+        """Evaluate and journal one exchange; `key` is that of an instrument's own record."""
         now = time.monotonic()
         events: list[Event] = []
         evaluate = self.engine.reading
@@ -65,6 +70,8 @@ class Pipeline:
                 self.bad += 1
         self.polled += len(exchange.readings)
         self.journal.append(exchange)
+        if key is not None:
+            self.journal.record(record_keys={exchange.layout.query: RecordKey(exchange.time, key)})
         self._commit(events)
         self.live(exchange)
 
@@ -82,11 +89,6 @@ class Pipeline:
 
     def command(self, events: list[Event]) -> None:
         """Journal what an operator's command brought about; it enters beside the readings."""
-        for event in events:
-            if event.kind is EventKind.OUT_OF_SERVICE:
-                self._out[event.device] = True
-            elif event.kind is EventKind.IN_SERVICE:
-                self._out.pop(event.device, None)
         self._commit(events)
 
     def _commit(self, events: list[Event]) -> None:
@@ -100,8 +102,13 @@ class Pipeline:
 
     def flags(self, device: str) -> int:
         """Flags for all readings of a device now."""
-        return self.clock_flag | (Flag.OUT_OF_SERVICE if device in self._out else 0)
+        return self.clock_flag | (Flag.OUT_OF_SERVICE if self.engine.is_out_of_service(device) else 0)
 
     def last_record(self, query: str) -> tuple[int, str] | None:
         """The last record of a query that was journaled before this start."""
-        return self._records.get(query)
+        found = self._records.get(query)
+        return None if found is None else (found.time, found.key)
+
+    def save_all(self) -> None:
+        """Record the state of every alarm again: a new journal knows none of them."""
+        self.journal.record(alarm_states=self.engine.states())

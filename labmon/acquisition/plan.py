@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, get_args
 
 from labmon import units
 from labmon.config.site import ChannelConfig, DeviceConfig, LineConfig, Profile, Site
 from labmon.drivers.driver import ChannelSpec, Driver, Identity, Query
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
+from labmon.links.opening import Framing
 from labmon.model.exchange import Column, Layout
 from labmon.model.ids import channel_key
 from labmon.model.plant import Area, Channel, Device, LineInfo, Plant
@@ -65,6 +67,8 @@ class DevicePlan:
     identity: Identity | None
     queries: tuple[QueryPlan, ...]
     timeout: float | None
+    address: int | str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class LinePlan:
 
     id: str
     endpoint: Endpoint
-    framing: str
+    framing: Framing
     quiet: float
     devices: tuple[DevicePlan, ...]
 
@@ -145,7 +149,7 @@ class _Planner:
 
     def _line(self, path: Path, line: LineConfig) -> LinePlan | None:
         medium = "tcp" if line.tcp is not None else "serial"
-        framings: dict[str, str] = {}
+        framings: dict[str, Framing] = {}
         devices: list[DevicePlan] = []
         first: Driver | None = None
         for i, config in enumerate(line.devices):
@@ -225,10 +229,10 @@ class _Planner:
         self.devices[config.id] = Device(
             config.id, config.name, config.area, line.id, driver.id, config.asset, keys, config.instruction
         )
-        return DevicePlan(config.id, driver, identity, plans, config.timeout)
+        return DevicePlan(config.id, driver, identity, plans, config.timeout, config.address, config.params)
 
     def _wanted(
-        self, path: Path, config: DeviceConfig, queries: list[Query]
+        self, path: Path, config: DeviceConfig, queries: Sequence[Query]
     ) -> dict[str, list[tuple[Path, ChannelConfig]]]:
         """The site's channels by the driver's channel id; with none named, all of the driver's under their own ids."""
         offered = [spec.id for query in queries for spec in query.channels]
@@ -314,7 +318,7 @@ class _Planner:
             spec.kind,
             unit,
             channel.place,
-            spec.decimals,
+            _decimals(spec.decimals, scale),
             spec.states,
             channel.instruction or device.instruction,
         )
@@ -346,9 +350,16 @@ class _Planner:
         return int(flags)
 
 
-def _preferred(driver: Driver, medium: str) -> str:
-    suits = [f for f in driver.framings if (f == "modbus-tcp") is (medium == "tcp")]
-    return (suits or list(driver.framings))[0]
+def _decimals(decimals: int, scale: float) -> int:
+    """Decimals worth showing after a conversion: ppm without any are per cent with three."""
+    return min(max(decimals, 3), max(0, decimals + round(-math.log10(scale))))
+
+
+def _preferred(driver: Driver, medium: str) -> Framing:
+    known = [f for f in get_args(Framing) if f in driver.framings]
+    suits = [f for f in driver.framings if (f == "modbus-tcp") is (medium == "tcp") and f in known]
+    wanted = (suits or list(driver.framings))[0]
+    return next(f for f in known if f == wanted)
 
 
 def _or(names: list[str] | tuple[str, ...]) -> str:

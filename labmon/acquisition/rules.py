@@ -1,8 +1,9 @@
-"""Alarm rules from the plan: limits by profile, silence, quality, dead devices and lines, the gateway's own troubles."""
+"""Alarm rules from the plan: limits, silence, quality, dead devices and lines, the gateway's own troubles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from labmon import units
 from labmon.acquisition.plan import LimitedChannel, Plan
@@ -26,9 +27,9 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
     for line in plan.lines:
         rules.append(_technical(f"line.{line.id}.lost", line=line.id, on=5.0))
         for device in line.devices:
-            rules.append(_technical(f"{device.id}.dead", line=line.id, device=device.id))
+            rules.append(_technical(f"{device.id}.dead", device=device.id))
             if device.identity is not None:
-                rules.append(_technical(f"{device.id}.wrong-instrument", line=line.id, device=device.id))
+                rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
     rules.append(_technical("gateway.journal"))
     rules.append(_technical("gateway.clock"))
     if site.mqtt is not None:
@@ -42,7 +43,14 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
 
 
 def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0) -> ConditionRule:
-    return ConditionRule(alarm=alarm, cls=AlarmClass.TECHNICAL, on_delay=on, off_delay=0.0, device=device, line=line)
+    return ConditionRule(
+        alarm=alarm,
+        cls=AlarmClass.TECHNICAL,
+        on_delay=on,
+        device=device,
+        line="" if device else line,
+        inhibits=bool(device or line),
+    )
 
 
 def _limits(channel: LimitedChannel) -> Iterator[Rule]:
@@ -51,12 +59,15 @@ def _limits(channel: LimitedChannel) -> Iterator[Rule]:
     scale, offset = units.linear(channel.profile.unit, channel.unit)
     delta = units.delta_scale(channel.profile.unit, channel.unit)
     for limit in channel.profile.limits:
-        for direction, bound in (("high", limit.high), ("low", limit.low)):
-            if bound is not None:
-                yield _limit(channel, limit, direction, bound * scale + offset, limit.dead_band * delta)
+        if limit.high is not None:
+            yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta)
+        if limit.low is not None:
+            yield _limit(channel, limit, "low", limit.low * scale + offset, limit.dead_band * delta)
 
 
-def _limit(channel: LimitedChannel, limit: Limit, direction: str, bound: float, dead_band: float) -> LimitRule:
+def _limit(
+    channel: LimitedChannel, limit: Limit, direction: Literal["high", "low"], bound: float, dead_band: float
+) -> LimitRule:
     return LimitRule(
         alarm=f"{channel.key}.{limit.level}-{direction}",
         channel=channel.key,

@@ -1,1 +1,1 @@
-"""Alarms: the ISA-18.2 life cycle on conditions, as pure functions and one table of data."""
+"""Alarms: rules as data, one table of transitions, a pure step, and the engine that runs them for a gateway."""

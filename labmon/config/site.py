@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from labmon.config.types import Duration, Id, Number, Period, Secret, Size, Strict, Text
+from labmon.config.types import Date, Duration, Host, Id, Number, Period, Port, Secret, Size, Strict, Text, Url
 
 Grade = Literal["A", "B", "C", "D", "CNC", "none"]
 AreaState = Literal["at-rest", "in-operation", "maintenance"]
 Role = Literal["viewer", "operator", "engineer", "qa"]
 AlarmClassName = Literal["action", "alert", "technical"]
 Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
+
+
+ENDPOINT = "give exactly one of serial and tcp"
+STORE = "give exactly one of influxdb and sqlite"
+JOURNAL_LEAST = 20 * 10**6
+NOTICE_CHANNEL = "give exactly one of email and webhook"
 
 
 class SiteHead(Strict):
@@ -56,12 +62,23 @@ class Profile(Strict):
     version: Annotated[int, Field(ge=1)]
     reason: Text
     source: Text | None = None
+    """Where the figures come from: a clause of a regulation, or a proposal that the site has to approve."""
     unit: str
+    grade: Grade | None = None
+    """Grade and state of the areas that the limits are for, where they are for no others."""
+    state: AreaState | None = None
     limits: list[Limit] = []
     silence: Period | None = None
     """Technical alarm when no reading with a value arrived for so long; default three times the interval."""
     bad_quality: Period | None = None
     """Technical alarm when readings stay bad for so long; default as `silence`."""
+
+
+class ProfileFile(Strict):
+    """A file of profiles, in a site's profile folder or shipped."""
+
+    labmon: Literal[1]
+    profiles: dict[Id, Profile]
 
 
 class Calibration(Strict):
@@ -70,8 +87,8 @@ class Calibration(Strict):
     offset: Number = 0.0
     gain: Annotated[Number, Field(gt=0)] = 1.0
     certificate: Text
-    date: Text
-    due: Text | None = None
+    date: Date
+    due: Date | None = None
 
 
 class ChannelConfig(Strict):
@@ -112,7 +129,7 @@ class SerialConfig(Strict):
     """A serial port. Settings left out come from the driver."""
 
     port: str
-    baud: int | None = None
+    baud: Annotated[int, Field(ge=50, le=4_000_000)] | None = None
     bits: Literal[7, 8] | None = None
     parity: Literal["N", "E", "O"] | None = None
     stop: Literal[1, 2] | None = None
@@ -123,8 +140,8 @@ class SerialConfig(Strict):
 class TcpConfig(Strict):
     """A TCP endpoint; one line however many unit ids stand behind it."""
 
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)] = 502
+    host: Host
+    port: Port = 502
 
 
 class LineConfig(Strict):
@@ -139,6 +156,12 @@ class LineConfig(Strict):
     quiet: Duration | None = None
     """Silence kept before each request, where it shall be longer than the protocol's own."""
     devices: list[DeviceConfig]
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.serial is None) == (self.tcp is None):
+            raise ValueError(ENDPOINT)
+        return self
 
 
 class User(Strict):
@@ -163,8 +186,8 @@ class TlsConfig(Strict):
 class MqttConfig(Strict):
     """The broker."""
 
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    host: Host
+    port: Port = 1883
     tls: TlsConfig | None = None
     user: str | None = None
     password: Secret | None = None
@@ -179,7 +202,7 @@ class MqttConfig(Strict):
 class InfluxConfig(Strict):
     """InfluxDB 2.x or 3.x by /api/v2/write, or what speaks the same."""
 
-    url: str
+    url: Url
     org: str = "-"
     bucket: str
     token: Secret
@@ -199,12 +222,18 @@ class StoreConfig(Strict):
     influxdb: InfluxConfig | None = None
     sqlite: SqliteConfig | None = None
 
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.influxdb is None) == (self.sqlite is None):
+            raise ValueError(STORE)
+        return self
+
 
 class EmailChannel(Strict):
     """A mail server."""
 
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    host: Host
+    port: Port = 25
     tls: Literal["none", "starttls", "tls"] = "starttls"
     ca: str | None = None
     from_: str
@@ -216,7 +245,7 @@ class EmailChannel(Strict):
 class WebhookChannel(Strict):
     """An HTTP endpoint that takes a JSON POST, signed with HMAC-SHA256 where a secret is given."""
 
-    url: str
+    url: Url
     secret: Secret | None = None
     ca: str | None = None
     timeout: Period = 20.0
@@ -228,6 +257,12 @@ class NoticeChannel(Strict):
     id: Id
     email: EmailChannel | None = None
     webhook: WebhookChannel | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.email is None) == (self.webhook is None):
+            raise ValueError(NOTICE_CHANNEL)
+        return self
 
 
 class Person(Strict):
@@ -257,12 +292,19 @@ class NoticesConfig(Strict):
     """How an alarm is acknowledged, as told in each notice."""
 
 
+def _journal_size(value: int) -> int:
+    if value < JOURNAL_LEAST:
+        raise ValueError(f"must be at least {JOURNAL_LEAST // 10**6} MB: the write-ahead log alone takes some")
+    return value
+
+
 class JournalConfig(Strict):
     """The durable log. Readings are kept by age and size; alarms, events and configuration are not deleted."""
 
     path: str = "/var/lib/labmon/journal.db"
     keep_readings: Period = 90 * 86400.0
-    size: Size = 4 * 10**9
+    size: Annotated[Size, AfterValidator(_journal_size)] = 4 * 10**9
+    """Of all files of the journal together."""
     commit_every: Period = 1.0
 
 
@@ -276,7 +318,7 @@ class Site(Strict):
     """Folders of the site's own driver files, searched before the shipped ones; relative to the site file."""
     profile_folders: list[str] = []
     areas: list[AreaConfig]
-    profiles: dict[str, Profile] = {}
+    profiles: dict[Id, Profile] = {}
     lines: list[LineConfig]
     users: list[User] = []
     mqtt: MqttConfig | None = None

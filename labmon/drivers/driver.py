@@ -106,9 +106,9 @@ class SerialDefaults:
     """Serial settings of an instrument as delivered."""
 
     baud: int = 9600
-    bits: int = 8
-    parity: str = "N"
-    stop: int = 1
+    bits: Literal[7, 8] = 8
+    parity: Literal["N", "E", "O"] = "N"
+    stop: Literal[1, 2] = 1
     rtscts: bool = False
 
 
@@ -150,7 +150,7 @@ class Driver(Protocol):
         """The driver file's text (or the Python driver's source), for the configuration entry of the journal."""
         ...
 
-    def queries(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> list[Query]:
+    def queries(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> Sequence[Query]:
         """The queries for one device. Raises ValueError when address or params do not fit the driver."""
         ...
 

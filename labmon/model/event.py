@@ -42,6 +42,8 @@ class EventKind(StrEnum):
     NOT_MEASURED = "not-measured"
     """An active process alarm lost its measurement; its state is unchanged."""
     MEASURED_AGAIN = "measured-again"
+    REMOVED = "removed"
+    """The alarm was not normal when its rule left the configuration; it is watched no more."""
 
     STARTED = "started"
     STOPPED = "stopped"
@@ -56,6 +58,8 @@ class EventKind(StrEnum):
     JOURNAL = "journal"
     QUARANTINE = "quarantine"
     IDENTITY = "identity"
+    NOTICE = "notice"
+    """A person was told of an alarm, or could not be; `to`, `by` and `outcome` say who, how and whether."""
 
 
 @dataclass(slots=True)
@@ -88,6 +92,14 @@ class Event:
     user: str = ""
     reason: str = ""
     command: str = ""
+    command_id: str = ""
+    """Of a command whose proof was right: its id, which counts as used from then on."""
+    to: str = ""
+    """Of a notice: the person."""
+    by: str = ""
+    """Of a notice: the notice channel."""
+    outcome: str = ""
+    """Of a notice: `accepted` or `refused` by the far end."""
     measured: bool = True
     journaled: bool = True
     uid: str = field(default_factory=new_uid)

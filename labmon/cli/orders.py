@@ -1,0 +1,154 @@
+"""Commands to a running daemon over its local socket: they work with broker and network away."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import orjson
+
+DEFAULT_SOCKET = "/run/labmon/control.sock"
+
+_socket = click.option(
+    "--socket", "path", type=click.Path(path_type=Path), default=DEFAULT_SOCKET, envvar="LABMON_SOCKET",
+    show_default=True, show_envvar=True, help="Control socket of the daemon.",
+)  # fmt: skip
+_reason = click.option("--reason", required=True, help="Why; it is recorded with your name.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+
+def _ask(path: Path, verb: str, **arguments: Any) -> Any:
+    from labmon.alarms.errors import CommandRefused
+    from labmon.daemon.control import ask
+
+    try:
+        return ask(path, verb, **arguments)
+    except CommandRefused as refused:
+        _fail(str(refused))
+    except ConnectionError as error:
+        _fail(f"{error}\nIs the daemon running (systemctl status labmon), and is --socket its socket?")
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"labmon: {text}", err=True)
+    sys.exit(1)
+
+
+def seconds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """A duration as the site file writes it, in seconds."""
+    from labmon.config.types import parse_duration
+
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.group()
+def alarm() -> None:
+    """Alarms: list them, acknowledge one."""
+
+
+@alarm.command("list")
+@_socket
+@_json
+def alarm_list(path: Path, as_json: bool) -> None:
+    """Every alarm that is not normal."""
+    alarms = _ask(path, "alarms")
+    if as_json:
+        click.echo(orjson.dumps(alarms).decode())
+        return
+    if not alarms:
+        click.echo("no alarm")
+    for row in alarms:
+        since = dt.datetime.fromtimestamp(row["since"] / 1e9).astimezone() if row.get("since") else None
+        click.echo(f"{row['state']:12} {row['class']:10} {row['alarm']}")
+        click.echo(f"{'':12} {row.get('text', '')}")
+        click.echo(
+            f"{'':12} occurrence {row['occurrence']}" + (f", since {since:%Y-%m-%d %H:%M:%S %Z}" if since else "")
+        )
+
+
+@alarm.command("ack")
+@click.argument("name")
+@click.option("--occurrence", default=None, help="Occurrence id as told in the notice; left out: the present one.")
+@_reason
+@_socket
+def alarm_ack(name: str, occurrence: str | None, reason: str, path: Path) -> None:
+    """Acknowledge an alarm occurrence, in your name."""
+    if occurrence is None:
+        known = {row["alarm"]: row["occurrence"] for row in _ask(path, "alarms")}
+        if name not in known:
+            _fail(f"no alarm {name} to acknowledge; `labmon alarm list` shows them")
+        occurrence = known[name]
+    click.echo(_ask(path, "alarm-ack", alarm=name, occurrence=occurrence, reason=reason))
+
+
+@click.group()
+def device() -> None:
+    """Devices: out of service and back."""
+
+
+@device.command("out-of-service")
+@click.argument("name")
+@click.option("--for", "how_long", required=True, callback=seconds, help="For how long: 30 min, 2 h, 3 d.")
+@_reason
+@_socket
+def device_out(name: str, how_long: float, reason: str, path: Path) -> None:
+    """Take a device out of service: still measured and recorded, its alarms are not annunciated. Ends by itself."""
+    click.echo(_ask(path, "device-out-of-service", device=name, seconds=how_long, reason=reason))
+
+
+@device.command("in-service")
+@click.argument("name")
+@_reason
+@_socket
+def device_in(name: str, reason: str, path: Path) -> None:
+    """Put a device back into service."""
+    click.echo(_ask(path, "device-in-service", device=name, reason=reason))
+
+
+@click.command()
+@_socket
+@_json
+def status(path: Path, as_json: bool) -> None:
+    """What the daemon is doing: lines, devices, alarms, backlog."""
+    found = _ask(path, "status")
+    if as_json:
+        click.echo(orjson.dumps(found).decode())
+        return
+    click.echo(
+        f"labmon {found['version']} at {found['site']}/{found['gateway']}, configuration {found['configuration'][:12]}"
+    )
+    click.echo(f"journal {found['journal']['state']}, entries {found['journal']['last']}, readings {found['polled']}")
+    for name, behind in found["cursors"].items():
+        click.echo(f"cursor  {name}: {behind} behind")
+    for line in found["lines"]:
+        click.echo(f"line    {line['line']}: {line['state']} ({line['endpoint']})")
+        for name, row in line["devices"].items():
+            click.echo(f"device  {name}: {row['state']}")
+    click.echo(f"alarms  {len(found['alarms'])} not normal")
+
+
+@click.group()
+def user() -> None:
+    """Users of the site file."""
+
+
+@user.command("pin")
+def user_pin() -> None:
+    """Ask for a PIN twice and print its hash, for the file that the site file's `pin:` names."""
+    from labmon.config.secrets import hash_pin
+
+    pin = getpass.getpass("PIN: ")
+    if len(pin) < 4:
+        _fail("a PIN has at least 4 characters")
+    if pin != getpass.getpass("again: "):
+        _fail("the two differ")
+    click.echo(hash_pin(pin))

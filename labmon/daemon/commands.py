@@ -1,0 +1,116 @@
+"""What an operator may order, whoever brings the order: the local socket or MQTT. Every act names its user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from labmon.acquisition.pipeline import Pipeline
+from labmon.alarms.engine import AlarmEngine
+from labmon.alarms.errors import CommandRefused
+from labmon.config.site import Role, User
+from labmon.model.event import Event, EventKind
+from labmon.model.plant import Plant
+
+ROLES: Mapping[str, frozenset[Role]] = {
+    "alarm-ack": frozenset(("operator", "engineer", "qa")),
+    "device-out-of-service": frozenset(("engineer", "qa")),
+    "device-in-service": frozenset(("engineer", "qa")),
+}
+"""Verbs and the roles that may use them."""
+LONGEST_OUT = 30 * 86400.0
+"""A device is never out of service for more than 30 days at a time, in seconds."""
+
+
+class Commands:
+    """Carries out commands. A refusal is recorded like an act."""
+
+    def __init__(self, pipeline: Pipeline, users: Mapping[str, User], plant: Plant) -> None:
+        self.pipeline = pipeline
+        self.engine: AlarmEngine = pipeline.engine
+        self.users = users
+        self.plant = plant
+        self._verbs: dict[str, Callable[[str, Mapping[str, Any]], list[Event]]] = {
+            "alarm-ack": self._acknowledge,
+            "device-out-of-service": self._out_of_service,
+            "device-in-service": self._in_service,
+        }
+
+    def carry_out(self, verb: str, user: str, arguments: Mapping[str, Any], identifier: str = "") -> str:
+        """Do it and say what was done. Raises CommandRefused with the reason; either way it is journaled."""
+        try:
+            self._allowed(verb, user)
+            events = self._verbs[verb](user, arguments)
+        except CommandRefused as refused:
+            self._note(verb, user, f"refused: {refused}", arguments, identifier)
+            raise
+        self.pipeline.command(events)
+        self._note(verb, user, "done", arguments, identifier)
+        return "done" if not events else "; ".join(_said(e) for e in events[:5])
+
+    def _note(self, verb: str, user: str, detail: str, arguments: Mapping[str, Any], identifier: str) -> None:
+        now = time.time_ns()
+        self.pipeline.record(
+            Event(
+                EventKind.COMMAND,
+                now,
+                now,
+                detail=detail + (f" (id {identifier})" if identifier else ""),
+                alarm=str(arguments.get("alarm", "")),
+                occurrence=str(arguments.get("occurrence", "")),
+                device=str(arguments.get("device", "")),
+                user=user,
+                reason=str(arguments.get("reason", "")),
+                command=verb,
+            )
+        )
+
+    def _allowed(self, verb: str, user: str) -> None:
+        if verb not in self._verbs:
+            raise CommandRefused(f"unknown command {verb}; there are {', '.join(sorted(self._verbs))}")
+        known = self.users.get(user)
+        if known is None:
+            raise CommandRefused(f"unknown user {user}")
+        if known.role not in ROLES[verb]:
+            raise CommandRefused(f"{user} is {known.role}; {verb} is for {', '.join(sorted(ROLES[verb]))}")
+
+    def _acknowledge(self, user: str, arguments: Mapping[str, Any]) -> list[Event]:
+        reason = _reason(arguments)
+        return self.engine.acknowledge(
+            str(arguments.get("alarm", "")),
+            str(arguments.get("occurrence", "")),
+            user,
+            reason,
+            time.monotonic(),
+            time.time_ns(),
+        )
+
+    def _out_of_service(self, user: str, arguments: Mapping[str, Any]) -> list[Event]:
+        device, reason = self._device(arguments), _reason(arguments)
+        seconds = arguments.get("seconds")
+        if not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST_OUT:
+            raise CommandRefused(f"say for how long, at most {LONGEST_OUT / 86400:.0f} d")
+        now = time.time_ns()
+        return self.engine.out_of_service(device, now + int(seconds * 1e9), user, reason, time.monotonic(), now)
+
+    def _in_service(self, user: str, arguments: Mapping[str, Any]) -> list[Event]:
+        device, reason = self._device(arguments), _reason(arguments)
+        return self.engine.in_service(device, user, reason, time.monotonic(), time.time_ns())
+
+    def _device(self, arguments: Mapping[str, Any]) -> str:
+        device = str(arguments.get("device", ""))
+        if device not in self.plant.devices:
+            raise CommandRefused(f"no device {device}; there are {', '.join(sorted(self.plant.devices))[:300]}")
+        return device
+
+
+def _reason(arguments: Mapping[str, Any]) -> str:
+    reason = str(arguments.get("reason", "")).strip()
+    if not reason:
+        raise CommandRefused("a reason is needed")
+    return reason[:500]
+
+
+def _said(event: Event) -> str:
+    return f"{event.alarm or event.device} {event.kind.value}"

@@ -1,0 +1,202 @@
+"""The daemon: puts the parts together, starts them, keeps them alive, and ends them within five seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+import labmon
+from labmon.acquisition.line import Line
+from labmon.acquisition.load import Loaded
+from labmon.acquisition.pipeline import Pipeline
+from labmon.alarms.engine import AlarmEngine
+from labmon.daemon.clock import ClockWatch
+from labmon.daemon.commands import Commands
+from labmon.daemon.control import ControlSocket
+from labmon.daemon.outside import Outside
+from labmon.daemon.report import Report
+from labmon.health.line import LineHealth
+from labmon.journal.committer import Pace
+from labmon.journal.entries import Configuration, RecordKey
+from labmon.journal.errors import JournalUnavailable
+from labmon.journal.retention import Retention
+from labmon.journal.watch import Callbacks, JournalHealth
+from labmon.journal.writer import JournalWriter
+from labmon.links.opening import make_link
+from labmon.model.event import Event, EventKind
+
+log = logging.getLogger("labmon.daemon")
+
+TICK = 0.1
+"""Seconds between looks at the clock for delays, silence and the ends of out of service."""
+STOP = 4.5
+"""Seconds that everything together may take to stop."""
+RESTART = (1.0, 5.0, 30.0)
+"""Waits before a part that failed is started again."""
+
+
+class Daemon:
+    """One gateway. `run()` works until `stop` is set."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        if loaded.site is None or loaded.plan is None:
+            raise ValueError("a site file with errors cannot be run")
+        self.loaded = loaded
+        self.site = loaded.site
+        self.plan = loaded.plan
+        self.plant = loaded.plan.plant
+        self.stop = asyncio.Event()
+        self.started = time.time_ns()
+        self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
+        self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
+        self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
+        stores = tuple(f"record.{store.id}" for store in self.site.stores)
+        config = self.site.journal
+        self.journal = JournalWriter(
+            loaded.path.parent / config.path,
+            Callbacks(self.outside.committed, self.outside.urgent, self._journal_health, self._journal_opened),
+            pace=Pace(commit_every=config.commit_every),
+            retention=Retention(config.keep_readings, config.size, stores),
+        )
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.lines: dict[str, Line] = {}
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Where readings, alarms and journal meet; there from `run` on."""
+        if self._pipeline is None:
+            raise RuntimeError("the daemon does not run")
+        return self._pipeline
+
+    async def run(self) -> None:
+        """Start everything, wait for `stop`, end everything. Needs neither instruments nor broker nor network."""
+        await self.journal.start()
+        saved, records = await self._remembered()
+        engine = AlarmEngine(self.loaded.rules, self.plant, saved, mono=time.monotonic(), now=time.time_ns())
+        users = {user.id: user for user in self.site.users}
+        self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
+        self.commands = Commands(pipeline, users, self.plant)
+        self.outside.connect(pipeline, self.journal, self.commands)
+        self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
+        self.clock = ClockWatch(pipeline)
+        self._configured()
+        self._journal_health(self.journal.health)
+        try:
+            await self._start()
+            log.info(
+                "daemon: %d lines, %d devices, %d channels",
+                len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
+            )  # fmt: skip
+            await self.stop.wait()
+        finally:
+            await self._end()
+
+    async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
+        """Alarm states and last records of the run before; none where the journal cannot be read now."""
+        try:
+            return await self.journal.alarm_states(), await self.journal.latest_records()
+        except JournalUnavailable as error:
+            log.error("daemon: starts without what the journal remembers: %s", error)
+            return {}, {}
+
+    def _journal_health(self, health: JournalHealth) -> None:
+        if self._pipeline is not None:
+            self._pipeline.condition("gateway.journal", health.state != "ok", health.reason or "written again")
+
+    def _journal_opened(self, journal: str, trouble: str | None) -> None:
+        """A new journal knows nothing: give it the states, and tell what became of the one before."""
+        if self._pipeline is None:
+            return
+        self._pipeline.save_all()
+        if trouble:
+            now = time.time_ns()
+            self._pipeline.record(Event(EventKind.JOURNAL, now, now, detail=trouble))
+
+    async def _start(self) -> None:
+        self.pipeline.watch(self._tell)
+        for plan in self.plan.lines:
+            line = Line(
+                plan, make_link(plan.endpoint, plan.framing, quiet=plan.quiet), self.pipeline, self.health[plan.id]
+            )
+            self._keep(f"line {plan.id}", line.run)
+        self._keep("alarms", self._ticks)
+        self._keep("clock", self.clock.run)
+        await self.outside.start()
+        try:
+            await self.control.start()
+        except OSError as error:
+            log.error("control: no local socket: %s", error)
+
+    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part for ever: one that fails is told of and started again."""
+
+        async def keep() -> None:
+            failures = 0
+            while True:
+                began = time.monotonic()
+                try:
+                    await run()
+                    return
+                except Exception as error:
+                    failures = 0 if time.monotonic() - began > 60 else failures + 1
+                    wait = RESTART[min(failures, len(RESTART) - 1)]
+                    log.critical("%s: failed, starts again in %.0f s", name, wait, exc_info=error)
+                    now = time.time_ns()
+                    self.pipeline.record(Event(EventKind.LINE, now, now, detail=f"{name} failed: {error!r}"[:300]))
+                    await asyncio.sleep(wait)
+
+        self.tasks.add(asyncio.create_task(keep(), name=name))
+
+    async def _ticks(self) -> None:
+        while True:
+            self.pipeline.tick()
+            await asyncio.sleep(TICK)
+
+    def _configured(self) -> None:
+        """The configuration that all entries from here on were made under, and who started it."""
+        drivers = {name: driver.source_text for name, driver in self.plan.drivers.items()}
+        site = self.loaded.path.name
+        self.journal.configure(Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers))
+        now = time.time_ns()
+        self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
+
+    def _tell(self, events: list[Event]) -> None:
+        """One line in the log per change of an alarm's state."""
+        for event in events:
+            if event.alarm and event.state is not None:
+                log.warning(
+                    "alarm %s: %s, %s%s", event.alarm, event.kind.value, event.state.value if event.state else "",
+                    f" at {event.value:g} {event.unit}" if event.value is not None else f" {event.detail}".rstrip(),
+                )  # fmt: skip
+
+    async def _end(self) -> None:
+        began = time.monotonic()
+        await self.control.stop()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        now = time.time_ns()
+        self.pipeline.record(Event(EventKind.STOPPED, now, now))
+        await self.outside.stop(max(0.5, STOP - 1.0 - (time.monotonic() - began)))
+        await self.journal.stop(max(0.5, STOP - (time.monotonic() - began)))
+        log.info("daemon: stopped in %.1f s", time.monotonic() - began)
+
+
+def _starter() -> str:
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+
+
+async def serve(loaded: Loaded) -> int:
+    """Run the daemon until SIGTERM or SIGINT. Returns the exit code."""
+    daemon = Daemon(loaded)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.stop.set)
+    await daemon.run()
+    return 0

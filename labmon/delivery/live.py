@@ -1,0 +1,105 @@
+"""The latest reading of every channel, for those who look: a view that may be lost and is never replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from labmon.model.exchange import Exchange
+from labmon.model.messages import Live, LiveChannel
+from labmon.mqtt import Connection, MqttError
+from labmon.mqtt.topics import Topics
+
+log = logging.getLogger(__name__)
+
+_TOGETHER = 50
+"""Devices published in one go before others get the event loop."""
+EXPIRY = 600.0
+"""Seconds after which the broker forgets what it was told last, at least."""
+
+
+class LivePublisher:
+    """Publishes `P/live/<area>/<device>`: all channels of a device, each with its own time and quality.
+
+    A device that changes faster than the broker takes it is published less often, always with the newest. After a
+    connect every device is published again. `intervals` are the longest polling intervals (seconds) by device: the
+    broker forgets a device after three of them, or EXPIRY where that is longer.
+    """
+
+    def __init__(self, connection: Connection, topics: Topics, intervals: Mapping[str, float] | None = None) -> None:
+        self.published = 0
+        self._connection = connection
+        self._topics = topics
+        self._intervals = intervals or {}
+        self._latest: dict[str, dict[str, Exchange]] = {}
+        self._changed: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._refused = ""
+
+    async def start(self) -> None:
+        """Begin; needs no broker."""
+        self._connection.on_connect(self._all)
+        self._task = asyncio.create_task(self._run(), name="live")
+
+    async def stop(self) -> None:
+        """End at once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def update(self, exchange: Exchange) -> None:
+        """Take an exchange; costs next to nothing."""
+        if not exchange.layout.columns:
+            return
+        device = exchange.layout.columns[0].device
+        queries = self._latest.get(device)
+        if queries is None:
+            queries = self._latest[device] = {}
+        queries[exchange.layout.query] = exchange
+        self._changed[device] = None
+        self._wake.set()
+
+    def _all(self) -> None:
+        self._changed = dict.fromkeys(self._latest)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._connection.wait_connected()
+            while self._changed and self._connection.connected:
+                devices = list(self._changed)[:_TOGETHER]
+                for device in devices:
+                    del self._changed[device]
+                await asyncio.gather(*(self._publish(device) for device in devices))
+
+    async def _publish(self, device: str) -> None:
+        try:
+            area, live = _live(device, self._latest[device])
+            expiry = max(EXPIRY, 3 * self._intervals.get(device, 0.0))
+            await self._connection.publish(
+                self._topics.live(area, device), live.encode(), qos=0, retain=True, expiry=expiry
+            )
+            self.published += 1
+        except MqttError:
+            pass  # all of them are published after the next connect
+        except Exception as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.error("device %s cannot be shown live", device, exc_info=error)
+
+
+def _live(device: str, queries: Mapping[str, Exchange]) -> tuple[str, Live]:
+    channels: dict[str, LiveChannel] = {}
+    area = ""
+    for exchange in queries.values():
+        for column, reading in zip(exchange.layout.columns, exchange.readings, strict=True):
+            area = column.area
+            channels[column.channel] = LiveChannel(
+                reading.time, reading.value, reading.reason, reading.flags, column.kind, column.unit
+            )
+    return area, Live(device, channels)

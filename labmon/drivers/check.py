@@ -1,0 +1,281 @@
+"""What a driver file says twice, nowhere or in contradiction: all that the grammar alone cannot see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from labmon import units
+from labmon.config.errors import Path, did_you_mean, one_of
+from labmon.drivers import grammar
+from labmon.drivers.check_requests import check_request
+from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.given import Param, Ref, applies, value_of
+from labmon.drivers.meaning import operands
+from labmon.drivers.steps import Setting
+from labmon.drivers.variants import exclusive, variants
+
+Report = Callable[..., None]
+"""report(path, message, hint="", at_key=False)"""
+
+
+def check(file: grammar.DriverFile, report: Report) -> None:
+    """Report everything that is wrong in a file of the right form."""
+    sound = True
+
+    def noted(path: Path, message: str, hint: str = "", *, at_key: bool = False) -> None:
+        nonlocal sound
+        sound = False
+        report(path, message, hint, at_key=at_key)
+
+    _header(file, noted)
+    _references(file, noted)
+    if not sound:
+        return
+    _channel_ids(file, noted)
+    _units(file, noted)
+    for params in variants(file):
+        setting = Setting(file, file.framings[0], _some_address(file), params)
+        for name, query in file.queries.items():
+            if applies(query.when, params):
+                _query(("queries", name), query, setting, noted)
+        if file.identity is not None:
+            _identity(file.identity, setting, noted)
+    _examples(file, noted)
+    if sound:
+        _compiles(file, noted)
+
+
+def _some_address(file: grammar.DriverFile) -> int | str:
+    if file.address is None:
+        return 1
+    if file.address.default is not None:
+        return file.address.default
+    return "1" if file.address.from_ is None else file.address.from_
+
+
+def _header(file: grammar.DriverFile, report: Report) -> None:
+    if "text" in file.framings and len(set(file.framings)) > 1:
+        report(("framings",), "a file speaks either text or Modbus", "make two files")
+    for path, pattern in (
+        (("address", "pattern"), file.address.pattern if file.address else None),
+        (("text", "error"), file.text.error if file.text else None),
+    ):
+        _regex(path, pattern, report)
+    for name, given in (file.identity.expect if file.identity else {}).items():
+        _regex(("identity", "expect", name), given if isinstance(given, str) else None, report)
+
+
+def _regex(path: Path, pattern: str | None, report: Report) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        report(path, f"is no regular expression: {error}")
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def _references(file: grammar.DriverFile, report: Report) -> None:
+    for path, part in _walk(file, ()):
+        if isinstance(part, Ref) and part.param not in file.params:
+            report((*path, "param"), f"no parameter {part.param}", _known(part.param, file.params))
+        if path[-1:] == ("when",) and isinstance(part, dict):
+            for name, wanted in part.items():
+                _when((*path, name), file.params.get(name), name, wanted, file, report)
+
+
+def _when(path: Path, param: Param | None, name: str, wanted: Any, file: grammar.DriverFile, report: Report) -> None:
+    if param is None:
+        report(path, f"no parameter {name}", _known(name, file.params), at_key=True)
+        return
+    for value in wanted if isinstance(wanted, list) else [wanted]:
+        try:
+            param.accept(name, value)
+        except ValueError as error:
+            report(path, str(error))
+
+
+def _walk(part: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Every part of a file with its path."""
+    yield path, part
+    if isinstance(part, BaseModel):
+        for name, info in type(part).model_fields.items():
+            yield from _walk(getattr(part, name), (*path, info.alias or name))
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            yield from _walk(value, (*path, key))
+    elif isinstance(part, list):
+        for index, value in enumerate(part):
+            yield from _walk(value, (*path, index))
+
+
+def _known(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    return did_you_mean(word, known) or one_of(list(known))
+
+
+# ---------------------------------------------------------------- channels
+
+
+def _channel_ids(file: grammar.DriverFile, report: Report) -> None:
+    seen: dict[str, list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]] = {}
+    for name, query in file.queries.items():
+        for index, channel in enumerate(query.channels):
+            before = seen.setdefault(channel.id, [])
+            if not all(exclusive(q, query.when) or exclusive(c, channel.when) for q, c in before):
+                report(("queries", name, "channels", index, "id"), f"a second channel {channel.id}")
+            before.append((query.when, channel.when))
+
+
+def _units(file: grammar.DriverFile, report: Report) -> None:
+    for name, query in file.queries.items():
+        for index, channel in enumerate(query.channels):
+            path: Path = ("queries", name, "channels", index, "unit")
+            codes: list[Any] = [channel.unit]
+            if isinstance(channel.unit, Ref):
+                path = ("params", channel.unit.param, "choices")
+                codes = list(file.params[channel.unit.param].choices or [])
+                if not codes:
+                    report(("params", channel.unit.param), "a parameter that is a unit names its choices")
+            for at, code in enumerate(codes):
+                try:
+                    units.unit(str(code))
+                except units.UnknownUnit as error:
+                    report((*path, at) if isinstance(channel.unit, Ref) else path, str(error))
+
+
+def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:
+    fields: dict[str, grammar.Field] = {}
+    for index, request in enumerate(query.requests):
+        if not applies(request.when, setting.params):
+            continue
+        at = (*path, "requests", index)
+        check_request(at, request, setting, report)
+        for name, field in request.fields.items():
+            if not applies(field.when, setting.params):
+                continue
+            if name in fields:
+                report((*at, "fields", name), f"a second field {name} in this query", at_key=True)
+            fields[name] = field
+    _conditions((*path, "bad-when"), query.bad_when, fields, setting, report)
+    before: dict[str, str] = {}
+    for index, channel in enumerate(query.channels):
+        if applies(channel.when, setting.params):
+            _channel((*path, "channels", index), channel, fields, before, setting, report)
+            before[channel.id] = str(value_of(channel.unit, setting.params))
+    if query.record is not None:
+        for place, name in [(("time",), query.record.time), *((("key", n), k) for n, k in enumerate(query.record.key))]:
+            if name not in fields:
+                report((*path, "record", *place), f"no field {name}", _known(name, fields))
+
+
+def _channel(
+    path: Path,
+    channel: grammar.Channel,
+    fields: Mapping[str, grammar.Field],
+    before: Mapping[str, str],
+    setting: Setting,
+    report: Report,
+) -> None:
+    _conditions((*path, "bad-when"), channel.bad_when, fields, setting, report)
+    _conditions((*path, "warn-when"), channel.warn_when, fields, setting, report)
+    if channel.compute is not None:
+        missing = [name for name in operands(channel.compute) if name not in before]
+        for name in missing:
+            report((*path, "compute"), f"no channel {name} stands before this one", _known(name, before))
+        return
+    source = channel.from_ or channel.id
+    if source not in fields:
+        place = "from" if channel.from_ else "id"
+        report((*path, place), f"no field {source} in the replies of this query", _known(source, fields))
+        return
+    field = fields[source]
+    if field.type in ("ascii", "text", "words") or (field.type == "word" and not field.codes):
+        report((*path, "from" if channel.from_ else "id"), f"field {source} is text; a channel is a number")
+    if channel.bit is not None and field.type in ("f32", "f64", "number", "ascii", "time"):
+        report((*path, "bit"), f"field {source} of type {field.type} has no bits")
+    if channel.true_when == "clear" and channel.bit is None and field.type != "bit":
+        report((*path, "true-when"), "only a bit can be true when clear")
+
+
+def _conditions(
+    path: Path,
+    conditions: Sequence[grammar.Condition],
+    fields: Mapping[str, grammar.Field],
+    setting: Setting,
+    report: Report,
+) -> None:
+    for index, condition in enumerate(conditions):
+        if not applies(condition.when, setting.params):
+            continue
+        field = fields.get(condition.field)
+        if field is None:
+            report((*path, index, "field"), f"no field {condition.field}", _known(condition.field, fields))
+        elif (condition.set is not None or condition.clear is not None) and field.type in (
+            "f32", "f64", "number", "ascii", "text", "word", "words", "time",
+        ):  # fmt: skip
+            report((*path, index, "field"), f"field {condition.field} of type {field.type} has no bits")
+        elif condition.has is not None and field.type != "words":
+            report((*path, index, "field"), f"`has` needs a field of type words; {condition.field} is {field.type}")
+
+
+def _identity(identity: grammar.Identity, setting: Setting, report: Report) -> None:
+    fields: dict[str, grammar.Field] = {}
+    for index, request in enumerate(identity.requests):
+        if applies(request.when, setting.params):
+            check_request(("identity", "requests", index), request, setting, report)
+            fields |= {n: f for n, f in request.fields.items() if applies(f.when, setting.params)}
+    for index, name in enumerate(identity.show):
+        if name not in fields:
+            report(("identity", "show", index), f"no field {name}", _known(name, fields))
+    for name in identity.expect:
+        if name not in fields:
+            report(("identity", "expect", name), f"no field {name}", _known(name, fields), at_key=True)
+    _conditions(("identity", "wrong-when"), identity.wrong_when, fields, setting, report)
+
+
+# ---------------------------------------------------------------- examples
+
+
+def _examples(file: grammar.DriverFile, report: Report) -> None:
+    for index, example in enumerate(file.examples):
+        path: Path = ("examples", index)
+        if example.identity and file.identity is None:
+            report((*path, "identity"), "the file has no identity")
+            continue
+        if example.query is not None and example.query not in file.queries:
+            report((*path, "query"), f"no query {example.query}", _known(example.query, file.queries))
+            continue
+        if example.framing is not None and example.framing not in file.framings:
+            report((*path, "framing"), f"not among the framings {', '.join(file.framings)}")
+        if example.origin.composed is not None and example.fails is None and "raws" not in example.model_fields_set:
+            report(path, "a composed example gives the raw values that its bytes are composed of", "add `raws`")
+        query = file.queries[example.query] if example.query else None
+        requests = query.requests if query else file.identity.requests if file.identity else []
+        fields = {name for request in requests for name in request.fields}
+        for name in example.raws:
+            if name not in fields:
+                report((*path, "raws", name), f"no field {name}", _known(name, sorted(fields)), at_key=True)
+        ids = [c.id for c in query.channels] if query else []
+        for name in example.readings or {}:
+            if name not in ids:
+                report((*path, "readings", name), f"no channel {name}", _known(name, ids), at_key=True)
+        for place, name in enumerate(example.warned):
+            if name not in ids:
+                report((*path, "warned", place), f"no channel {name}", _known(name, ids))
+
+
+def _compiles(file: grammar.DriverFile, report: Report) -> None:
+    """What only making the queries brings to light: units that do not go together in a computation."""
+    for params in variants(file):
+        setting = Setting(file, file.framings[0], _some_address(file), params)
+        driver = CompiledDriver("check/check", file, "")
+        for name, query in file.queries.items():
+            if applies(query.when, setting.params):
+                try:
+                    driver.query(name, setting)
+                except ValueError as error:
+                    report(("queries", name), str(error), at_key=True)

@@ -1,0 +1,186 @@
+"""A driver file's examples: its test, its documentation, and where a simulator starts from.
+
+Each runs both ways through what serves the real line: the request that would be sent equals `sent`, and `got` passes
+the link's matcher and decodes to what the example expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from labmon.drivers import grammar
+from labmon.drivers.compile import CompiledDriver, CompiledIdentity, CompiledQuery
+from labmon.drivers.driver import Answer, ChannelSpec, Outcome, WrongInstrument
+from labmon.drivers.steps import Step
+from labmon.links.errors import Garbled, LinkError, Refused
+from labmon.model.reading import Flag, Raw, reason_code
+
+_BINARY = ("modbus-rtu", "modbus-tcp")
+_TRANSACTION = 1
+"""Transaction id that Modbus TCP examples are written with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleResult:
+    """What came of one example. `problems` is empty when it holds."""
+
+    number: int
+    """Position in the file, from 1."""
+    title: str
+    problems: tuple[str, ...]
+
+
+def bytes_of(text: str, framing: str) -> bytes:
+    """The bytes of an example: hex for RTU and TCP, characters otherwise. Raises ValueError."""
+    return bytes.fromhex(text) if framing in _BINARY else text.encode("latin-1")
+
+
+def run(driver: CompiledDriver) -> list[ExampleResult]:
+    """Run all examples of a driver. Never raises for what stands in the file."""
+    results = []
+    for number, example in enumerate(driver.file.examples, 1):
+        try:
+            problems = _run(driver, example)
+        except ValueError as error:
+            problems = [str(error)]
+        results.append(ExampleResult(number, title_of(example), tuple(problems)))
+    return results
+
+
+def title_of(example: grammar.Example) -> str:
+    """What an example is of, and where from."""
+    origin = example.origin
+    kind, text = next(
+        (kind, text)
+        for kind, text in (("printed", origin.printed), ("recorded", origin.recorded), ("composed", origin.composed))
+        if text is not None
+    )
+    return f"{example.query or 'identity'}: {kind} ({text})"
+
+
+def target_of(driver: CompiledDriver, example: grammar.Example) -> CompiledQuery | CompiledIdentity:
+    """The query or identity that an example asks, for the device that it tells of. Raises ValueError."""
+    framing = example.framing or driver.framings[0]
+    setting = driver.setting(framing, example.address, example.params)
+    if example.query is not None:
+        return driver.query(example.query, setting)
+    identity = driver.identity(framing, example.address, example.params)
+    if identity is None:
+        raise ValueError("the file has no identity")
+    return identity
+
+
+def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -> list[bytes]:
+    """Payloads of an example's replies, taken by the link's matchers. Raises what they raise, and ValueError."""
+    payloads = []
+    for step, exchange in zip(steps, example.exchanges, strict=True):
+        got = bytes_of(exchange.got, framing)
+        payload = step.request.match(got, _TRANSACTION)
+        if payload is None:
+            raise Garbled(f"incomplete, or not a reply to this request: {exchange.got!r}")
+        payloads.append(payload)
+    return payloads
+
+
+def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
+    framing = example.framing or driver.framings[0]
+    target = target_of(driver, example)
+    asked = len(example.exchanges)
+    if asked > len(target.steps) or (asked < len(target.steps) and example.fails is None):
+        return [f"{asked} exchanges, but {len(target.steps)} requests"]
+    problems = []
+    for number, (step, exchange) in enumerate(zip(target.steps, example.exchanges, strict=False), 1):
+        sent = step.request.encode(_TRANSACTION)
+        if sent != bytes_of(exchange.sent, framing):
+            shown = sent.hex(" ").upper() if framing in _BINARY else repr(sent.decode("latin-1"))
+            problems.append(f"exchange {number}: labmon sends {shown}")
+    try:
+        payloads = payloads_of(target.steps[:asked], example, framing)
+        if isinstance(target, CompiledIdentity):
+            found = target.decode(payloads)
+            if example.fails is None and found != example.found:
+                problems.append(f"found {found!r} instead of {example.found!r}")
+        elif asked == len(target.steps):
+            problems += _compare(target, target.decode(payloads), example)
+    except (LinkError, WrongInstrument) as error:
+        failure = _failure(error)
+        if failure != example.fails:
+            problems.append(f"{failure}: {error}")
+        return problems
+    if example.fails is not None:
+        problems.append(f"does not fail as {example.fails}")
+    return problems
+
+
+def _failure(error: Exception) -> str:
+    if isinstance(error, Refused):
+        return "refused"
+    return "wrong-instrument" if isinstance(error, WrongInstrument) else "garbled"
+
+
+def _compare(query: CompiledQuery, answer: Answer, example: grammar.Example) -> list[str]:
+    if example.readings is None:
+        return []
+    problems = []
+    for spec, outcome in zip(query.channels, answer.outcomes, strict=True):
+        if spec.id not in example.readings:
+            problems.append(f"{spec.id}: {_told(outcome)}, and the example does not say what is expected")
+            continue
+        expected = example.readings[spec.id]
+        if not agrees(expected, outcome):
+            problems.append(f"{spec.id}: {_told(outcome)} instead of {expected}")
+        warned = bool(outcome.flags & Flag.WARNING)
+        if warned is not (spec.id in example.warned):
+            problems.append(f"{spec.id}: {'carries a' if warned else 'lacks the'} warning")
+    if missing := set(example.readings) - {spec.id for spec in query.channels}:
+        problems.append(f"no channels {', '.join(sorted(missing))} on a device with these parameters")
+    time = None if answer.time is None else answer.time // 1_000_000_000
+    if time != example.time:
+        problems.append(f"time {time} instead of {example.time}")
+    if answer.key != example.key:
+        problems.append(f"key {answer.key} instead of {example.key}")
+    return problems
+
+
+def _told(outcome: Outcome) -> str:
+    return str(outcome.reason if outcome.value is None else outcome.value)
+
+
+def agrees(expected: float | str, outcome: Outcome) -> bool:
+    """Whether an outcome is what an example says: a number to the digits written, a reason with its detail if given."""
+    if isinstance(expected, str):
+        reason = outcome.reason or ""
+        return reason == expected or (reason_code(reason) == expected)
+    if outcome.value is None:
+        return False
+    exponent = Decimal(repr(expected)).normalize().as_tuple().exponent
+    places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
+    return round(outcome.value, places) == expected or outcome.value == expected
+
+
+def specs(driver: CompiledDriver, example: grammar.Example) -> tuple[ChannelSpec, ...]:
+    """The channels of an example's query; none for the identity."""
+    target = target_of(driver, example)
+    return target.channels if isinstance(target, CompiledQuery) else ()
+
+
+def typical(driver: CompiledDriver, query: CompiledQuery, framing: str, params: Mapping[str, object]) -> dict[str, Raw]:
+    """Raw values of a good reply to `query`: those of the first example in which all readings have values.
+
+    An example for a device with other parameters serves as far as its fields go. Empty where there is none.
+    """
+    found: dict[str, Raw] = {}
+    for example in driver.file.examples:
+        if example.query != query.name or not example.readings:
+            continue
+        if any(isinstance(value, str) for value in example.readings.values()):
+            continue
+        target = target_of(driver, example)
+        if isinstance(target, CompiledQuery):
+            raws = target.raws(payloads_of(target.steps, example, example.framing or driver.framings[0]))
+            if example.params == params:
+                return raws
+            found = found or raws
+    return {name: raw for name, raw in found.items() if name in query.fields}

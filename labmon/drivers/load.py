@@ -1,0 +1,47 @@
+"""Reading a driver file: its text to a driver, or every mistake with its position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from labmon.config.errors import ConfigError, Path
+from labmon.config.yaml import Loaded, load_model
+from labmon.drivers.check import check
+from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.grammar import DriverFile
+
+
+@dataclass(slots=True)
+class DriverLoad:
+    """What came of a driver file. `driver` is there only without `errors`; `warnings` never keep it away."""
+
+    driver: CompiledDriver | None
+    errors: list[ConfigError] = field(default_factory=list)
+    warnings: list[ConfigError] = field(default_factory=list)
+
+
+def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
+    """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
+    loaded = load_model(path, DriverFile, text=text, refuse_empty=True)
+    if loaded.model is None:
+        return DriverLoad(None, loaded.errors)
+    errors: dict[ConfigError, None] = {}
+
+    def report(place: Path, message: str, hint: str = "", *, at_key: bool = False) -> None:
+        errors[loaded.error(place, message, hint, at_key=at_key)] = None
+
+    check(loaded.model, report)
+    if errors:
+        return DriverLoad(None, sorted(errors))
+    driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, loaded.text)
+    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model))
+
+
+def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:
+    shown = {e.query for e in file.examples if e.readings is not None}
+    return [
+        loaded.error(("queries", name), "has no example, so the driver does not load into service", at_key=True)
+        for name in file.queries
+        if name not in shown
+    ]

@@ -1,0 +1,41 @@
+"""The devices that one driver file describes, one by one: each choice of each parameter, for checks and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from labmon.drivers import grammar
+from labmon.drivers.given import ParamValue
+
+
+def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
+    """Parameters of the plain device, then of one for each further choice of each parameter.
+
+    Choices are not combined with one another: the parts of a file that they switch are independent.
+    """
+    plain: dict[str, ParamValue] = {}
+    for name, param in file.params.items():
+        if param.default is not None:
+            plain[name] = param.default
+        elif param.required and param.choices:
+            plain[name] = param.choices[0]
+    yield plain
+    for name, param in file.params.items():
+        choices = param.choices or ([False, True] if param.type == "switch" else [])
+        for choice in choices:
+            if plain.get(name) != choice:
+                yield {**plain, name: choice}
+
+
+def exclusive(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
+    """Whether no device has both parts: some parameter would need two values."""
+    for name, wanted in (a or {}).items():
+        other = (b or {}).get(name)
+        if other is not None and not set(_list(wanted)) & set(_list(other)):
+            return True
+    return False
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else [value]

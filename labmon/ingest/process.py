@@ -1,0 +1,109 @@
+"""`labmon ingest`: one process that joins a broker and a store, from a site file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from labmon.config.secrets import read_secret
+from labmon.config.site import MqttConfig, Site, StoreConfig
+from labmon.delivery.broker import broker_settings
+from labmon.ingest.influx import InfluxStore
+from labmon.ingest.ingest import Ingest
+from labmon.ingest.sqlite_store import SqliteStore
+from labmon.ingest.store import Store
+from labmon.mqtt import BrokerSettings, Connection
+from labmon.mqtt.topics import client_id
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class IngestNotConfigured(Exception):
+    """The site file does not say what this process needs; the text says what is missing."""
+
+
+async def run_ingest(
+    site: Site, store_id: str | None = None, *, folder: Path, stop: asyncio.Event | None = None
+) -> None:
+    """Write what the site's broker carries into one of its stores until SIGTERM, SIGINT or `stop`.
+
+    Starts without broker and store, and ends within about two seconds whatever they do. `store_id` may be left out
+    where the site has one store only. `secret` reads a secret that the site file refers to. With `stop` the signals
+    are left alone. Raises IngestNotConfigured, and what `secret` raises.
+    """
+    if site.mqtt is None:
+        raise IngestNotConfigured("the site file names no broker (mqtt)")
+    config = choose_store(site, store_id)
+    store = make_store(config, folder)
+    connection = Connection(ingest_settings(site.mqtt, folder), client_id(f"labmon-{config.id}", "ingest"))
+    ingest = Ingest(config.id, store, connection, shared=site.mqtt.protocol == "5")
+    until = stop or asyncio.Event()
+    with _signals(None if stop else until):
+        try:
+            await ingest.start()
+            await connection.start()
+            log.info("ingest into store %s started", config.id)
+            await until.wait()
+        finally:
+            await ingest.stop()
+            await connection.stop()
+
+
+def choose_store(site: Site, store_id: str | None) -> StoreConfig:
+    """The store with this id, or the only one. Raises IngestNotConfigured."""
+    known = ", ".join(store.id for store in site.stores)
+    if store_id is None:
+        if len(site.stores) == 1:
+            return site.stores[0]
+        raise IngestNotConfigured(f"say which store: {known}" if known else "the site file names no store")
+    for store in site.stores:
+        if store.id == store_id:
+            return store
+    raise IngestNotConfigured(f"no store {store_id!r}; the site file names {known or 'none'}")
+
+
+def make_store(config: StoreConfig, folder: Path) -> Store:
+    """The store that `config` describes; it connects to nothing yet. Raises IngestNotConfigured, SecretError."""
+    if config.influxdb is not None:
+        influx = config.influxdb
+        return InfluxStore(
+            url=influx.url,
+            org=influx.org,
+            bucket=influx.bucket,
+            token=read_secret(influx.token, folder),
+            timeout=influx.timeout,
+        )
+    if config.sqlite is not None:
+        return SqliteStore(folder / config.sqlite.path)
+    raise IngestNotConfigured(f"store {config.id} is neither influxdb nor sqlite")
+
+
+def ingest_settings(config: MqttConfig, folder: Path) -> BrokerSettings:
+    """How ingest reaches the broker: with credentials of its own where the site gives them (it should).
+
+    Only ingest's user may confirm, and only it may read every gateway's records. Raises SecretError.
+    """
+    if config.ingest_user is None:
+        return broker_settings(config, config.user, config.password, folder)
+    return broker_settings(config, config.ingest_user, config.ingest_password, folder)
+
+
+@contextmanager
+def _signals(stop: asyncio.Event | None) -> Iterator[None]:
+    if stop is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,138 @@
+"""What stands in the journal: the kinds of entries, and the group that one commit writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+
+from labmon.journal.packers import Packed
+from labmon.model.event import Event, EventKind
+from labmon.model.exchange import Exchange, Layout
+
+
+class EntryKind(IntEnum):
+    """Kinds of entries; one sequence runs over all of them. READINGS is 1 because SQLite stores that in no byte."""
+
+    READINGS = 1
+    LAYOUT = 2
+    EVENT = 3
+    CONFIGURATION = 4
+    GAP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What labmon ran with from here on: each reading after it can be traced to these texts.
+
+    `site` is the full text of the site file `site_name`, `drivers` the full text of every driver in use by its id.
+    """
+
+    labmon: str
+    applied_by: str
+    site_name: str
+    site: str
+    drivers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Readings that were made and are not in the journal: how many, and of when (`first`, `last`: UTC ns)."""
+
+    why: str
+    exchanges: int
+    readings: int
+    first: int
+    last: int
+
+    def event(self, now: int) -> Event:
+        """The gap as an event, for people."""
+        span = f"{_iso(self.first)} to {_iso(self.last)}"
+        return Event(EventKind.GAP, self.first, now, f"{self.readings} readings of {span} are lost: {self.why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """An entry whose stored bytes are not what was written (its checksum says so)."""
+
+    why: str
+
+
+Content = Exchange | Layout | Event | Configuration | Gap | Damaged
+
+
+@dataclass(slots=True)
+class Entry:
+    """One entry as read: `time` is that of the readings or the event (UTC ns), `size` its stored bytes."""
+
+    seq: int
+    kind: int
+    time: int
+    content: Content
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """The last record taken from a query: its own time (UTC ns) and key, so that one polled twice is one reading."""
+
+    time: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An entry that a store refused, and why. `entry` is None once the disk had no room for it any more."""
+
+    seq: int
+    store: str
+    why: str
+    time: int
+    entry: Entry | None
+
+
+@dataclass(slots=True)
+class Group:
+    """Everything of one moment: one commit. The configurations come first, then gaps, readings, events."""
+
+    readings: list[Packed] = field(default_factory=list)
+    events: list[tuple[Event, bytes]] = field(default_factory=list)
+    """Each with its body (encoding.encode_event), so that one that cannot be written is refused before it is here."""
+    alarm_states: dict[str, bytes] = field(default_factory=dict)
+    record_keys: dict[str, RecordKey] = field(default_factory=dict)
+    configurations: list[tuple[int, Configuration]] = field(default_factory=list)
+    """Each with the time of its application (UTC ns)."""
+    gaps: list[tuple[int, Gap]] = field(default_factory=list)
+    """Each with the time at which it was found (UTC ns)."""
+    cursors: dict[str, int] = field(default_factory=dict)
+    quarantined: list[tuple[str, int, str, int]] = field(default_factory=list)
+    """Store, seq, why, time (UTC ns)."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.readings
+            or self.events
+            or self.alarm_states
+            or self.record_keys
+            or self.configurations
+            or self.gaps
+            or self.cursors
+            or self.quarantined
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one commit wrote: the range of its entries (None when it held none) and its events with their seq."""
+
+    first: int | None
+    last: int | None
+    events: list[tuple[int, Event]]
+
+
+def _iso(time: int) -> str:
+    try:
+        return datetime.fromtimestamp(time // 10**9, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return f"{time} ns"

@@ -1,0 +1,3 @@
+from servers.mosquitto import broker
+
+__all__ = ["broker"]

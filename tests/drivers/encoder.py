@@ -1,0 +1,230 @@
+"""An encoder of its own, which shares nothing with labmon's decoder: it composes the bytes of `composed` examples.
+
+It reads the YAML text of a driver file with its own eyes and knows Modbus, checksums and number formats by itself.
+`python tests/drivers/encoder.py FILE` prints the bytes of each composed example, for whoever writes one.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+SIZES = {"u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
+FUNCTIONS = {"coils": 1, "discrete": 2, "holding": 3, "input": 4}
+PREFIXES = {"coils": 0, "discrete": 10000, "input": 30000, "holding": 40000}
+
+
+def crc16(data: bytes) -> bytes:
+    register = 0xFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0xA001 if register & 1 else 0)
+    return struct.pack("<H", register)
+
+
+def lrc(data: bytes) -> int:
+    return -sum(data) & 0xFF
+
+
+def frame(framing: str, unit: int, pdu: bytes) -> bytes:
+    if framing == "modbus-rtu":
+        body = bytes([unit]) + pdu
+        return body + crc16(body)
+    if framing == "modbus-ascii":
+        body = bytes([unit]) + pdu
+        return b":" + (body + bytes([lrc(body)])).hex().upper().encode() + b"\r\n"
+    return struct.pack(">HHHB", 1, 0, len(pdu) + 1, unit) + pdu
+
+
+def words(type_: str, order: str, raw: Any, registers: int | None = None) -> bytes:
+    """The register bytes of one value, as they travel. Works on the words, not on byte positions."""
+    if type_ == "ascii":
+        data = str(raw).encode().ljust(2 * (registers or 1), b"\0")
+    elif type_ in ("f32", "f64"):
+        data = struct.pack("!f" if type_ == "f32" else "!d", raw)
+    else:
+        size = 2 * SIZES.get(type_, 1)
+        data = int(raw).to_bytes(size, "big", signed=type_.startswith("i"))
+    pairs = [data[i : i + 2] for i in range(0, len(data), 2)]
+    if order in ("CDAB", "DCBA") and type_ != "ascii":
+        pairs = pairs[::-1]
+    if order in ("BADC", "DCBA"):
+        pairs = [pair[::-1] for pair in pairs]
+    return b"".join(pairs)
+
+
+class Composer:
+    """Composes the exchanges of one example."""
+
+    def __init__(self, document: dict[str, Any], example: dict[str, Any]) -> None:
+        self.document = document
+        self.example = example
+        self.framing = example.get("framing", document["framings"][0])
+        self.address = example.get("address", document.get("address", {}).get("default"))
+        self.params = {n: p["default"] for n, p in document.get("params", {}).items() if "default" in p}
+        self.params.update(example.get("params", {}))
+        self.raws = example.get("raws", {})
+
+    def value(self, given: Any) -> Any:
+        return self.params.get(given["param"]) if isinstance(given, dict) else given
+
+    def applies(self, part: dict[str, Any]) -> bool:
+        for name, wanted in (part.get("when") or {}).items():
+            if self.params.get(name) not in (wanted if isinstance(wanted, list) else [wanted]):
+                return False
+        return True
+
+    def exchanges(self) -> list[tuple[bytes, bytes]]:
+        source = self.document["identity"] if "identity" in self.example else None
+        source = source or self.document["queries"][self.example["query"]]
+        return [self.exchange(r) for r in source["requests"] if self.applies(r)]
+
+    def exchange(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
+        if "send" in request:
+            return self.text(request)
+        if request.get("read") == "identification":
+            asked, answer = self.identification(request)
+        elif "write" in request:
+            asked = answer = struct.pack(">BHH", 6, self.pdu(request["at"], "holding"), self.value(request["value"]))
+        else:
+            table = request["read"]
+            start = self.pdu(request["at"], table)
+            asked = struct.pack(">BHH", FUNCTIONS[table], start, request["count"])
+            data = self.block(request, table, start)
+            answer = bytes([FUNCTIONS[table], len(data)]) + data
+        return frame(self.framing, self.address, asked), frame(self.framing, self.address, answer)
+
+    def pdu(self, given: Any, table: str) -> int:
+        base = self.value(self.document.get("base", 0))
+        return self.value(given) - (PREFIXES[table] + 1 if base == "modicon" else base)
+
+    def block(self, request: dict[str, Any], table: str, start: int) -> bytes:
+        fields = {n: f for n, f in request.get("fields", {}).items() if n in self.raws and self.applies(f)}
+        if table in ("coils", "discrete"):
+            bits = [0] * request["count"]
+            for name, field in fields.items():
+                bits[self.pdu(field["at"], table) - start] = int(self.raws[name])
+            bits += [0] * (-len(bits) % 8)
+            return bytes(sum(bits[i + n] << n for n in range(8)) for i in range(0, len(bits), 8))
+        registers = [b"\0\0"] * request["count"]
+        for name, field in fields.items():
+            at = self.pdu(field["at"], table) - start
+            if field["type"] == "bit":
+                word = int.from_bytes(registers[at], "big") | int(self.raws[name]) << field["bit"]
+                registers[at] = word.to_bytes(2, "big")
+            elif field["type"] in ("u8", "i8"):
+                byte = (int(self.raws[name]) & 0xFF).to_bytes(1, "big")
+                high, low = registers[at][:1], registers[at][1:]
+                registers[at] = byte + low if field.get("byte") == "high" else high + byte
+            else:
+                order = self.value(field.get("order", self.document.get("order", "ABCD")))
+                data = words(field["type"], order, self.raws[name], field.get("registers"))
+                for n in range(len(data) // 2):
+                    registers[at + n] = data[2 * n : 2 * n + 2]
+        return b"".join(registers)
+
+    def identification(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
+        level = {"basic": 1, "regular": 2, "extended": 3}[request.get("level", "basic")]
+        head = bytes([0x2B, 0x0E, level])
+        body = b""
+        objects = sorted((f["object"], self.raws[n]) for n, f in request["fields"].items() if n in self.raws)
+        for number, text in objects:
+            body += bytes([number, len(text)]) + text.encode()
+        return head + b"\0", head + bytes([1, 0, 0, len(objects)]) + body
+
+    def text(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
+        settings = self.document["text"]
+        end = self.value(settings["end"])
+        reply_end = self.value(settings["reply-ends"][0]) if "reply-ends" in settings else end
+        sent = re.sub(r"\{([a-z0-9-]+)\}", lambda m: str(self.placeholder(m[1])), request["send"])
+        reply = request["reply"].replace("{address}", str(self.address))
+        reply = re.sub(r"\[([^\[\]]*)\]", lambda m: self.section(request, m[1]), reply)
+        reply = re.sub(r"\{([a-z0-9-]+)\}", lambda m: self.written(request["fields"][m[1]], self.raws[m[1]]), reply)
+        reply = re.sub(r"\\(.)", r"\1", reply)
+        return self.finish(sent, end, settings), self.finish(reply, reply_end, settings)
+
+    def placeholder(self, name: str) -> Any:
+        return self.address if name == "address" else self.params[name]
+
+    def section(self, request: dict[str, Any], inner: str) -> str:
+        names = re.findall(r"\{([a-z0-9-]+)\}", inner)
+        there = all(n in self.raws and self.applies(request["fields"][n]) for n in names)
+        return inner if there else ""
+
+    def finish(self, text: str, end: str, settings: dict[str, Any]) -> bytes:
+        body = text.encode("latin-1")
+        check = settings.get("checksum")
+        if check:
+            covered = body[check.get("start", 0) :]
+            value = {"inverted-xor": inverted_xor, "xor": xor, "sum8": lambda d: sum(d) & 0xFF}[check["name"]](covered)
+            body += f"{value:02x}".encode() if check.get("encoding") == "hex-lower" else f"{value:02X}".encode()
+        return body + end.encode("latin-1")
+
+    def written(self, field: dict[str, Any], raw: Any) -> str:
+        """A value as the instrument would print it; a text in `raws` stands as it is."""
+        if isinstance(raw, str):
+            return raw
+        if field["type"] == "number":
+            return printed(raw, field.get("form", ""))
+        if field["type"] == "hex":
+            digits = f"{raw:0{field.get('digits', 1)}x}"
+            return digits if field.get("form") == "x" else digits.upper()
+        if field["type"] == "time":
+            return time.strftime(self.value(field["form"]), time.gmtime(raw))
+        if "codes" in field:
+            return next(text for text, code in field["codes"].items() if code == raw)
+        return f"{raw:0{field.get('digits', 1)}d}"
+
+
+def printed(number: float, form: str) -> str:
+    """`+06.2f` by hand: sign, zero padding, width, decimals."""
+    parts = re.fullmatch(r"(\+?)(0?)(\d*)(?:\.(\d+))?f", form)
+    assert parts, f"a number in a composed text example needs a form, or give it as text: {form!r}"
+    digits = f"{abs(number):.{int(parts[4] or 6)}f}"
+    sign = "-" if number < 0 else parts[1]
+    room = int(parts[3] or 0) - len(sign) - len(digits)
+    return sign + "0" * room + digits if parts[2] else " " * room + sign + digits
+
+
+def xor(data: bytes) -> int:
+    result = 0
+    for byte in data:
+        result ^= byte
+    return result
+
+
+def inverted_xor(data: bytes) -> int:
+    return ~xor(data) & 0xFF
+
+
+def compose(document: dict[str, Any], example: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    return Composer(document, example).exchanges()
+
+
+def read(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(path)
+    return loaded
+
+
+def main() -> None:
+    document = read(Path(sys.argv[1]))
+    for number, example in enumerate(document.get("examples", []), 1):
+        if "raws" not in example:
+            continue
+        print(f"# example {number} ({example.get('query', 'identity')})")
+        binary = example.get("framing", document["framings"][0]) in ("modbus-rtu", "modbus-tcp")
+        for sent, got in compose(document, example):
+            for key, data in (("- sent", sent), ("  got", got)):
+                shown = data.hex(" ").upper() if binary else data.decode("latin-1").replace("\r", "\\r")
+                print(f'      {key}: "{shown}"'.replace("\n", "\\n"))
+
+
+if __name__ == "__main__":
+    main()

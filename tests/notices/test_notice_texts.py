@@ -1,0 +1,196 @@
+"""The texts as staff get them, word for word. To change them: NOTICE_CASES=write, then read every changed file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from notice_bench import NOON, SECOND, USERS, View, event, make_plant, technical
+
+from labmon.config.site import NoticesConfig
+from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
+from labmon.notices.matter import House, Situation
+from labmon.notices.notice import Notice
+from labmon.notices.pending import Pending, start
+from labmon.notices.text import write
+from labmon.notices.words import SiteClock, duration, number
+
+CASES = Path(__file__).parent / "cases"
+HOUR = 3600.0
+ACKED, RTNUN, NORM, UNACK = AlarmState.ACKED, AlarmState.RTNUN, AlarmState.NORM, AlarmState.UNACK
+
+
+def house(plant=None) -> House:
+    plant = plant or make_plant()
+    users = {user.id: user.name for user in USERS}
+    may = [user.name for user in USERS if user.role != "viewer"]
+    return House(plant, SiteClock(plant.timezone), NoticesConfig().acknowledge, users, may)
+
+
+def story(*events: Event, journaled: bool = True) -> Pending:
+    pending = start(1 if journaled else None, events[0])
+    for seq, further in enumerate(events[1:], 2):
+        pending.fold(seq if journaled else None, further)
+    return pending
+
+
+def letter(*events: Event, after: float = 1.0, views: list[View] | None = None, journaled: bool = True) -> Notice:
+    situation = Situation(NOON + round(after * SECOND), views or [], ["Anna Berg", "Ben Koch"], "mail")
+    return write(house(), story(*events, journaled=journaled), situation)
+
+
+ALERT = {"alarm": "incubator-1.co2.alert-low", "channel": "incubator-1.co2", "alarm_class": AlarmClass.ALERT}
+CO2 = ALERT | {"value": 4.6, "unit": "%{CO2}", "limit": 4.7, "direction": "low", "since": NOON - 600 * SECOND}
+PARTICLES = {
+    "alarm": "counter-1.p05.action-high",
+    "device": "counter-1",
+    "channel": "counter-1.p05",
+    "value": 352001.0,
+    "unit": "/m3",
+    "limit": 352000.0,
+    "since": NOON,
+}
+LINE = {"line": "rs485-a", "occurrence": "occ-9", "since": NOON - 20 * SECOND}
+OWN = {"device": "incubator-1", "area": "culture-b", "line": "rs485-a", "since": NOON - 30 * SECOND}
+
+
+def cases() -> dict[str, Notice]:
+    raised, cleared = event("raised"), event("cleared", 1500)
+    acked = event("acknowledged", 240, user="anna", reason="flasks moved to incubator-2")
+    silence = {**OWN, "channel": "incubator-1.temperature"}
+    return {
+        "action-raised": letter(raised, views=[View(value=38.1)]),
+        "action-raised-late-active": letter(raised, after=4 * HOUR, views=[View(peak=39.0)]),
+        "action-raised-late-unmeasured": letter(raised, after=4 * HOUR, views=[View(measured=False)]),
+        "action-raised-late-acknowledged": letter(raised, acked, after=4 * HOUR, views=[View(state=ACKED)]),
+        "action-over-told-late": letter(raised, acked, replace(cleared, state=NORM), after=6 * HOUR),
+        "action-merged": letter(
+            raised,
+            cleared,
+            event("raised", 2 * HOUR, occurrence="occ-2"),
+            event("cleared", 2.5 * HOUR, occurrence="occ-2"),
+            event("raised", 5 * HOUR, occurrence="occ-3", since=NOON + 17700 * SECOND),
+            after=6 * HOUR,
+            views=[View(occurrence="occ-3")],
+        ),
+        "action-cleared": letter(cleared, after=1501, views=[View(state=RTNUN, value=37.2, peak=38.9)]),
+        "action-cleared-acknowledged": letter(replace(cleared, state=NORM), after=1501),
+        "action-acknowledged": letter(acked, after=241, views=[View(state=ACKED)]),
+        "action-not-measured": letter(
+            event("not-measured", 60, value=38.2, detail="silent"), after=121, views=[View(measured=False, value=38.2)]
+        ),
+        "action-not-journaled": letter(raised, views=[View(value=38.1)], journaled=False),
+        "action-particles": letter(event("raised", **PARTICLES), views=[]),
+        "alert-raised": letter(event("raised", **CO2), views=[View("incubator-1.co2.alert-low", value=4.6)]),
+        "back-in-service": letter(event("raised", detail="was raised while out of service"), views=[View(value=38.1)]),
+        "alarm-removed": letter(
+            event(
+                "removed",
+                alarm_class=None,
+                limit=None,
+                unit="",
+                direction="",
+                state=NORM,
+                detail="was UNACK when its rule left the configuration; it is watched no more",
+            )
+        ),
+        "line-lost": letter(
+            technical("line.rs485-a.lost", **LINE, detail="/dev/labmon-a: no such device"),
+            views=[View(state=ACKED, measured=False)],
+        ),
+        "line-back": letter(technical("line.rs485-a.lost", "cleared", 600, state=NORM, **LINE), after=601),
+        "device-dead": letter(technical("incubator-1.dead", **OWN, detail="silent 5 times")),
+        "channel-silent": letter(
+            technical("incubator-1.temperature.silence", **silence), views=[View(measured=False, value=38.4)]
+        ),
+        "channel-bad": letter(technical("incubator-1.temperature.quality", **silence, detail="no-sensor")),
+        "wrong-instrument": letter(technical("incubator-1.wrong-instrument", **OWN, detail="serial 4711, not 4712")),
+        "gateway-journal": letter(technical("gateway.journal", detail="no space left on device")),
+        "gateway-delivery": letter(technical("gateway.delivery.influx", detail="401 unauthorized")),
+        "gateway-notices": letter(technical("gateway.notices.sms", detail="webhook sms.example.org answers 503")),
+        "gateway-quarantine": letter(technical("gateway.quarantine.influx", detail="12 records: field type conflict")),
+        "gateway-broker": letter(technical("gateway.broker")),
+        "gateway-clock": letter(technical("gateway.clock", "cleared", 7200, state=NORM), after=7201),
+        "everything-missing": letter(
+            Event(EventKind.RAISED, NOON, NOON, alarm="lost-1.ghost.action-high", alarm_class=AlarmClass.ACTION)
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", cases())
+def test_text(name: str) -> None:
+    notice = cases()[name]
+    got = f"Subject: {notice.subject}\n\n{notice.text}"
+    path = CASES / f"{name}.txt"
+    if os.environ.get("NOTICE_CASES") == "write":
+        path.write_text(got)
+    assert got == path.read_text()
+    assert "None" not in got
+    assert all(line == line.rstrip() for line in got.splitlines())
+
+
+def test_every_file_is_a_case() -> None:
+    assert {path.stem for path in CASES.glob("*.txt")} == set(cases())
+
+
+def test_an_alarm_class_and_the_place_stand_in_the_first_forty_characters() -> None:
+    subject = cases()["action-raised"].subject
+    assert subject == "ACTION incubator-1 temperature 38.1 °C > 37.5 °C · Cell culture B"
+    assert "ACTION incubator-1 temperature 38.1 °C" in subject[:40]
+
+
+def test_a_value_is_never_shown_equal_to_the_limit_that_it_breaks() -> None:
+    subject = letter(event("raised", value=37.54)).subject
+    assert "37.54 °C > 37.50 °C" in subject
+
+
+def test_a_state_is_named_and_not_numbered() -> None:
+    fields = {"device": "freezer-1", "channel": "freezer-1.door", "unit": "1", "value": 1.0, "limit": 0.5}
+    notice = letter(event("raised", **(fields | {"alarm": "freezer-1.door.action-high"})))
+    assert "open" in notice.subject
+
+
+def test_a_fault_in_a_text_sends_a_plain_one() -> None:
+    broken = event("raised", alarm_class=AlarmClass.ACTION, direction=5, value="much")
+    notice = letter(broken)
+    assert notice.subject == "ACTION incubator-1.temperature.action-high raised"
+    assert "limit: 37.5" in notice.text
+
+
+def test_braces_in_the_sites_own_words_do_no_harm() -> None:
+    plant = make_plant()
+    words = House(plant, SiteClock("UTC"), "press {the} button {alarm} {0}", {}, [])
+    notice = write(words, story(event("raised")), Situation(NOON, [], [], "mail"))
+    assert "press {the} button incubator-1.temperature.action-high {0}" in notice.text
+
+
+def test_an_unknown_time_zone_falls_back_to_utc() -> None:
+    assert SiteClock("Europe/Nowhere").full(NOON) == "2026-11-22 03:00:00 UTC"
+
+
+def test_daylight_saving_names_its_zone() -> None:
+    july = 1_783_036_800_000_000_000
+    assert SiteClock("Europe/Berlin").full(july) == "2026-07-03 02:00:00 CEST (00:00:00 UTC)"
+    assert SiteClock("America/New_York").full(july) == "2026-07-02 20:00:00 EDT (2026-07-03 00:00:00 UTC)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 s"),
+        (45.4, "45 s"),
+        (119.6, "2 min"),
+        (1500, "25 min"),
+        (21_900, "6 h 5 min"),
+        (21_600, "6 h"),
+        (266_400, "3 d 2 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_large_numbers_are_grouped() -> None:
+    assert [number(v, 0) for v in (3520, 352_000, -40_000)] == ["3520", "352 000", "-40 000"]
