@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labmon.links import modbus
-from labmon.links.conversation import Timing
 from labmon.links.errors import Garbled, LinkError, LinkLost, Refused, Silent
+from labmon.links.timing import Timing
 
 TIMEOUT = 0.08
 PATIENT = 10.0

@@ -17,11 +17,12 @@ from benches import AsciiBench, RtuBench, TextBench
 from peers import PtyPeer, Say
 
 from labmon.links import modbus
-from labmon.links.conversation import Conversation, Timing
+from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Silent
 from labmon.links.opening import make_link, open_link
 from labmon.links.serial_port import SerialTransport, holders
+from labmon.links.timing import Timing
 
 UNIT = 5
 
@@ -322,6 +323,22 @@ async def test_an_abandoned_opening_leaves_nothing_open(monkeypatch: pytest.Monk
         go.set()
         await eventually(lambda: opened and not any(port.is_open for port in opened))
         await eventually(lambda: not any(t.name.startswith("open ") for t in threading.enumerate()))
+
+
+@pytest.mark.parametrize(("stray", "settles"), [(b"\x00", False), (peers.rtu(UNIT, b"\x83\x02"), True)])
+async def test_who_answers_unasked_may_be_one_reply_behind(stray: bytes, settles: bool, eventually: Any) -> None:
+    """A whole reply that nobody asked for makes the line settle; the single byte of a turnaround costs nothing."""
+    async with PtyPeer(peers.split_rtu, right) as peer:
+        link = await open_link(SerialEndpoint(peer.port, 115200), "modbus-rtu", least_quiet=0.3, trace=9)
+        assert await link.exchange(read(0), 10.0) == expected(0)
+        assert link.trace is not None
+        seen = len(link.trace)
+        peer.send(stray)
+        await eventually(lambda: len(link.trace) > seen)
+        came = link.trace[-1].time
+        assert await link.exchange(read(1), 10.0) == expected(1)
+        assert (peer.requests[1][0] - came >= 0.3) is settles
+        await link.close()
 
 
 async def test_a_line_that_never_pauses_is_never_sent_to() -> None:
