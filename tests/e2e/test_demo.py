@@ -1,4 +1,4 @@
-"""`labmon demo` as a user runs it: the scenes of the first minute raise what they should, and nothing is lost or left."""
+"""`labmon demo` as a user runs it: the first minute raises what it should, nothing is lost, nothing is left."""
 
 from __future__ import annotations
 
