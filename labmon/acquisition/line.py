@@ -340,7 +340,7 @@ class Line:
         except LinkError as error:
             await self._failure(device, error, started)
             device.reason = error.reason
-            if device.failures >= FAILURES:
+            if device.failures >= FAILURES and not device.resting:
                 self._rest(device, None)
             return False
         except Exception as error:  # noqa: BLE001 - as in _ask

@@ -94,7 +94,7 @@ def run(site: Path, level: str) -> None:
 @click.option("--log", "level", default="info", type=click.Choice(["debug", "info", "warning"]), show_default=True)
 def ingest(site: Path, store: str | None, level: str) -> None:
     """Write what gateways deliver into a store, and confirm it. Any number may run, anywhere."""
-    from labmon.config.secrets import SecretError, read_secret
+    from labmon.config.secrets import SecretError
     from labmon.ingest.process import IngestNotConfigured, run_ingest
 
     loaded = _load(site)
@@ -104,7 +104,7 @@ def ingest(site: Path, store: str | None, level: str) -> None:
         if loaded.site is None:
             return 2
         try:
-            await run_ingest(loaded.site, store, secret=lambda secret: read_secret(secret, site.parent))
+            await run_ingest(loaded.site, store, folder=site.parent)
         except (IngestNotConfigured, SecretError) as error:
             click.echo(f"labmon ingest: {site}: {error}", err=True)
             return 2

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-import labmon
 from labmon.config.errors import ConfigError, Path
 from labmon.config.site import Profile, ProfileFile
 from labmon.config.yaml import Loaded, load_model
@@ -17,13 +16,6 @@ from labmon.units import UnknownUnit, unit
 
 Report = Callable[[Path, str, str], None]
 """Takes one mistake: path, message, hint."""
-
-
-def shipped_folder() -> FilePath:
-    """Folder of the shipped profiles: inside the installed package, else beside it in a checkout."""
-    package = FilePath(labmon.__file__).parent
-    installed = package / "shipped" / "config" / "profiles"
-    return installed if installed.is_dir() else package.parent / "config" / "profiles"
 
 
 @dataclass(slots=True)

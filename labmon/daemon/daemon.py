@@ -54,7 +54,7 @@ class Daemon:
         self.started = time.time_ns()
         self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
-        self.outside = Outside(loaded.path.parent, self.site, self.plant, self.health)
+        self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
         stores = tuple(f"record.{store.id}" for store in self.site.stores)
         config = self.site.journal
         self.journal = JournalWriter(
@@ -169,7 +169,7 @@ class Daemon:
     def _tell(self, events: list[Event]) -> None:
         """One line in the log per change of an alarm's state."""
         for event in events:
-            if event.alarm:
+            if event.alarm and event.state is not None:
                 log.warning(
                     "alarm %s: %s, %s%s", event.alarm, event.kind.value, event.state.value if event.state else "",
                     f" at {event.value:g} {event.unit}" if event.value is not None else f" {event.detail}".rstrip(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live as Screen
 
 from labmon.demo.broker import Broker, find_broker
@@ -44,6 +45,10 @@ class Demo:
         self.children: dict[str, asyncio.subprocess.Process] = {}
         self.facts = Facts()
         self.influx = _influx()
+        self.console = Console() if not quiet else Console(width=150, file=io.StringIO())
+        self.last: RenderableType = ""
+        self.status: dict[str, Any] = {"missed": 0, "lost": {"exchanges": 0}}
+        """What the daemon last said of itself."""
 
     async def run(self) -> dict[str, Any]:
         """Run, clean up, and return what happened as one JSON-ready object."""
@@ -70,12 +75,20 @@ class Demo:
             result = await asyncio.to_thread(self._tally, time.monotonic() - began)
         finally:
             await self.watch.stop()
-            for name in list(self.children):
-                await self._end(name)
+            failed = [str(e) for e in [await self._end_quietly(name) for name in list(self.children)] if e is not None]
             await broker.stop()
             await self.facility.stop()
             self.mailbox.stop()
+        if failed:
+            raise RuntimeError("\n".join(failed))
         return result.to_dict()
+
+    async def _end_quietly(self, name: str) -> RuntimeError | None:
+        try:
+            await self._end(name)
+        except RuntimeError as error:
+            return error
+        return None
 
     async def _spawn(self, name: str, *arguments: str) -> None:
         log = (self.folder / f"{name}.log").open("wb")
@@ -95,6 +108,11 @@ class Demo:
         except TimeoutError:
             process.kill()
             await process.wait()
+        if process.returncode not in (0, -signal.SIGTERM):
+            raise RuntimeError(f"{name} ended with {process.returncode}:\n{self._tail(name)}")
+
+    def _tail(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
 
     # ------------------------------------------------------------------ the play
 
@@ -116,25 +134,30 @@ class Demo:
                 last = now
                 self._check_children()
                 self._count()
+                self.last = self._picture(elapsed)
                 if screen is not None:
-                    screen.update(self._picture(elapsed), refresh=True)
+                    screen.update(self.last, refresh=True)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), STEP)
 
     def _screen(self) -> Any:
         if self.quiet:
             return contextlib.nullcontext(None)
-        self.console = Console()
         return Screen(console=self.console, screen=self.console.is_terminal, auto_refresh=False)
 
-    def _picture(self, elapsed: float) -> Any:
+    def _picture(self, elapsed: float) -> RenderableType:
         return picture(self.plant, self.facts, self.mailbox.mails, elapsed, self.head, self.console.width)
+
+    def draw(self, path: Path) -> None:
+        """Write the picture as it was last to an SVG file."""
+        console = Console(record=True, width=150, file=io.StringIO())
+        console.print(self.last)
+        console.save_svg(str(path), title="labmon demo")
 
     def _check_children(self) -> None:
         for name, process in self.children.items():
             if process.returncode is not None:
-                tail = (self.folder / f"{name}.log").read_text()[-2000:]
-                raise RuntimeError(f"{name} ended with {process.returncode}:\n{tail}")
+                raise RuntimeError(f"{name} ended with {process.returncode}:\n{self._tail(name)}")
 
     def _count(self) -> None:
         self.facts.counters = {
@@ -194,7 +217,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labmon"
 
 
-async def play(seconds: float | None, as_json: bool) -> int:
+async def play(seconds: float | None, as_json: bool, svg: Path | None = None) -> int:
     """Run the demonstration; returns the exit code: 0 when nothing was lost and every expected alarm came."""
     folder = Path(tempfile.mkdtemp(prefix="labmon-demo-"))
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
@@ -211,6 +234,8 @@ async def play(seconds: float | None, as_json: bool) -> int:
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if svg is not None:
+        demo.draw(svg)
     if as_json:
         sys.stdout.write(orjson.dumps(result).decode() + "\n")
     else:

@@ -155,10 +155,11 @@ def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -
         at = (*path, "requests", index)
         check_request(at, request, setting, report)
         for name, field in request.fields.items():
+            if not applies(field.when, setting.params):
+                continue
             if name in fields:
                 report((*at, "fields", name), f"a second field {name} in this query", at_key=True)
-            if applies(field.when, setting.params):
-                fields[name] = field
+            fields[name] = field
     _conditions((*path, "bad-when"), query.bad_when, fields, setting, report)
     before: dict[str, str] = {}
     for index, channel in enumerate(query.channels):

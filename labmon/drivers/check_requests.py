@@ -37,9 +37,12 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
     if is_text is not (request.send is not None):
         report(path, f"a device that speaks {setting.framing} is asked with {'send' if is_text else 'read or write'}")
         return
+    if request.read == "identification" and not request.fields:
+        report((*path, "read"), "name the objects that are wanted under `fields`")
+        return
     fine = True
     for name, field in request.fields.items():
-        fine &= _field((*path, "fields", name), field, request, report)
+        fine &= _field((*path, "fields", name), field, request, setting, report)
     if not fine:
         return
     if request.send is not None:
@@ -50,7 +53,7 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
         _block(path, request, setting, report)
 
 
-def _field(path: Path, field: grammar.Field, request: grammar.Request, report: Report) -> bool:
+def _field(path: Path, field: grammar.Field, request: grammar.Request, setting: Setting, report: Report) -> bool:
     textual = request.send is not None or request.read == "identification"
     allowed = ("text",) if request.read == "identification" else _TEXTS if textual else _WORDS
     if request.read in ("coils", "discrete"):
@@ -64,9 +67,10 @@ def _field(path: Path, field: grammar.Field, request: grammar.Request, report: R
     needed = _needed(field, request)
     if needed is not None:
         report(path, f"needs `{needed}`", at_key=True)
-    form = {"number": grammar.FORM_NUMBER, "time": grammar.FORM_TIME}.get(field.type)
-    if field.form is not None and form is not None and not form.fullmatch(field.form):
-        report((*path, "form"), "is no form", "a number: `+06.2f`; a time: `%d.%m.%y %H:%M:%S`")
+    form = {"number": grammar.FORM_NUMBER, "hex": grammar.FORM_HEX, "time": grammar.FORM_TIME}.get(field.type)
+    given = setting.value(field.form)
+    if given is not None and form is not None and not form.fullmatch(str(given)):
+        report((*path, "form"), "is no form", "a number: `+06.2f`; hex: x or X; a time: `%d.%m.%y %H:%M:%S`")
     for index, sentinel in enumerate(field.sentinels):
         if isinstance(sentinel.raw, str) and field.type not in _TEXTS and field.type != "ascii":
             report((*path, "sentinels", index, "raw"), f"a field of type {field.type} is never text")

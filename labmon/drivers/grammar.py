@@ -7,39 +7,63 @@ where values stand in the reply (fields: wire types only), what they mean (chann
 
 from __future__ import annotations
 
-import math
-import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, model_validator
 from pydantic import Field as Limits
+from pydantic import model_validator
 
-from labmon.config.types import Duration, Id, Number, Period, Strict, Text
-from labmon.drivers.given import Given, Param, ParamValue, When
-from labmon.links.checksum import ChecksumName, Encoding
-from labmon.model.reading import Reason, reason_code
+from labmon.config.site import Framing
+from labmon.config.types import Duration, Id, Period, Strict, Text
+from labmon.drivers.given import Given, Param, When
+from labmon.drivers.grammar_channels import BadWhen, Channel, Compute, Condition, CountsPerVolume, Scaled
+from labmon.drivers.grammar_examples import Example, Exchange, Origin
+from labmon.drivers.grammar_wire import (
+    FORM_HEX,
+    FORM_NUMBER,
+    FORM_TIME,
+    Checksum,
+    Field,
+    LengthField,
+    Order,
+    Request,
+    Sentinel,
+    TextFrame,
+    TextType,
+    WordType,
+)
 
-WordType = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bit", "ascii"]
-TextType = Literal["number", "integer", "hex", "word", "words", "text", "time"]
-Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
-ReasonName = Literal[
-    "no-sensor",
-    "over-range",
-    "under-range",
-    "not-available",
-    "not-ready",
-    "not-reliable",
-    "implausible",
-    "wrong-mode",
-    "no-data",
+__all__ = [
+    "FORM_HEX",
+    "FORM_NUMBER",
+    "FORM_TIME",
+    "Address",
+    "AllowedWrite",
+    "BadWhen",
+    "Channel",
+    "Checksum",
+    "Compute",
+    "Condition",
+    "CountsPerVolume",
+    "DriverFile",
+    "Example",
+    "Exchange",
+    "Field",
+    "Identity",
+    "LengthField",
+    "Manual",
+    "Order",
+    "Origin",
+    "Query",
+    "Record",
+    "Request",
+    "Scaled",
+    "Sentinel",
+    "Serial",
+    "TextFrame",
+    "TextType",
+    "Timing",
+    "WordType",
 ]
-"""The reasons of labmon.model.reading that a driver file can know of."""
-Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
-Sent = Annotated[str, Limits(max_length=1000)]
-FORM_NUMBER = re.compile(r"\+?0?\d*(?:\.\d+)?[fe]")
-FORM_TIME = re.compile(r"(?:%[dmyYHMS]|[^%A-Za-z0-9])+")
-
-# ---------------------------------------------------------------- header
 
 
 class Manual(Strict):
@@ -85,231 +109,11 @@ class Timing(Strict):
     after_write: Duration = 0.0
 
 
-class Checksum(Strict):
-    """Checksum of a text frame, written right before the terminator: over all that stands before it from `start`."""
-
-    name: ChecksumName
-    encoding: Encoding = "hex-upper"
-    start: Annotated[int, Limits(ge=0)] = 0
-
-
-class LengthField(Strict):
-    """The reply says how long it is: `size` characters (or bytes) at offset `at`."""
-
-    at: Annotated[int, Limits(ge=0)]
-    size: Annotated[int, Limits(ge=1, le=8)]
-    encoding: Literal["hex", "decimal", "big", "little"]
-    plus: Annotated[int, Limits(ge=0)]
-    """Bytes of the whole reply beyond those that the field counts, terminator and checksum included."""
-
-
-class TextFrame(Strict):
-    """How requests and replies are delimited on a text line."""
-
-    end: Given[str]
-    reply_ends: Annotated[list[Given[str]], Limits(min_length=1)] | None = None
-    """What a reply may end with, or the end character itself. Left out: as `end`."""
-    reply_length: LengthField | None = None
-    checksum: Checksum | None = None
-    echo: bool = False
-    """Whether the instrument repeats what it was sent."""
-    error: Text | None = None
-    """Regular expression of the reply by which the instrument refuses; a group named `code` is its code."""
-    error_meanings: dict[str, Text] = {}
-
-
 class AllowedWrite(Strict):
     """A register that requests of this file write, and what that does to the instrument (design: writes are denied)."""
 
     holding: int
     effect: Text
-
-
-# ---------------------------------------------------------------- requests and fields
-
-
-class Sentinel(Strict):
-    """A raw word or text that is not a value."""
-
-    raw: Given[int | float | str]
-    reason: ReasonName
-
-
-class Field(Strict):
-    """One value in a reply, as it stands on the wire: no units, no meaning."""
-
-    at: Given[int] | None = None
-    """Modbus: number of its first register or bit, in the file's convention."""
-    object: int | None = None
-    """Device identification: the object's id."""
-    type: WordType | TextType
-    order: Given[Order] | None = None
-    byte: Literal["high", "low"] = "low"
-    """Which byte of the register holds a u8 or i8."""
-    bit: Annotated[int, Limits(ge=0, le=15)] | None = None
-    """A single bit of the register."""
-    registers: Annotated[int, Limits(ge=1, le=125)] | None = None
-    """Length of an ascii field."""
-    form: str | None = None
-    """Text: how the instrument writes it: `+06.2f`; `%d.%m.%y` for a time."""
-    digits: Annotated[int, Limits(ge=1, le=64)] | None = None
-    """Text: exact number of characters."""
-    codes: dict[str, int] | None = None
-    """Text: numbers for words; a word not listed is no value."""
-    sentinels: list[Sentinel] = []
-    when: When | None = None
-
-
-class Request(Strict):
-    """One request and where its reply holds values."""
-
-    read: Literal["coils", "discrete", "holding", "input", "identification"] | None = None
-    write: Literal["holding"] | None = None
-    at: Given[int] | None = None
-    count: Annotated[int, Limits(ge=1, le=2000)] | None = None
-    value: Given[int] | None = None
-    level: Literal["basic", "regular", "extended"] = "basic"
-    """Device identification: which objects are asked for."""
-    send: Sent | None = None
-    """Text: what is sent, without terminator and checksum; `{address}` and `{<param>}` are filled in."""
-    reply: Sent | None = None
-    """Text: the reply as a template; `{field}`, `[optional]`, a space stands for one or more."""
-    pattern: Sent | None = None
-    """Text: the reply as a regular expression with one named group per field (hyphens become underscores)."""
-    fields: dict[Id, Field] = {}
-    effect: Text | None = None
-    """What asking does to the instrument, where reading is not free of effects."""
-    when: When | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Request:
-        if sum(x is not None for x in (self.read, self.write, self.send)) != 1:
-            raise ValueError("a request is exactly one of read, write and send")
-        allowed = {"fields", "effect", "when"}
-        if self.send is not None:
-            allowed |= {"send", "reply", "pattern"}
-            if (self.reply is None) == (self.pattern is None):
-                raise ValueError("a text request gives exactly one of reply and pattern")
-        elif self.write is not None:
-            allowed = {"write", "at", "value", "when"}
-            if self.at is None or self.value is None:
-                raise ValueError("a write gives at and value")
-        elif self.read == "identification":
-            allowed |= {"read", "level"}
-        else:
-            allowed |= {"read", "at", "count"}
-            if self.at is None or self.count is None:
-                raise ValueError("a read gives at and count")
-        if extra := sorted(self.model_fields_set - allowed):
-            raise ValueError(f"{', '.join(extra)} has no place in this kind of request")
-        return self
-
-
-# ---------------------------------------------------------------- meaning
-
-
-class Condition(Strict):
-    """A test on a field; exactly one of is, is-not, set, clear, has, below, above."""
-
-    field: Id
-    is_: Given[ParamValue] | list[ParamValue] | None = None
-    is_not: Given[ParamValue] | list[ParamValue] | None = None
-    set: int | list[int] | None = None
-    """True when this bit, or any of these, is 1."""
-    clear: int | list[int] | None = None
-    """True when this bit, or any of these, is 0."""
-    has: Text | list[Text] | None = None
-    """True when one of these words is among the field's words."""
-    below: Number | None = None
-    above: Number | None = None
-    when: When | None = None
-
-    @model_validator(mode="after")
-    def _one_test(self) -> Condition:
-        tests = (self.is_, self.is_not, self.set, self.clear, self.has, self.below, self.above)
-        if sum(t is not None for t in tests) != 1:
-            raise ValueError("a condition is exactly one of is, is-not, set, clear, has, below and above")
-        return self
-
-
-class BadWhen(Condition):
-    """Under this condition there is no value, and this is the reason."""
-
-    reason: ReasonName
-    detail: Text | None = None
-
-
-class CountsPerVolume(Strict):
-    """Counts over the volume that they were counted in: measured, or measured time by flow. Channels of the query."""
-
-    counts: Id
-    volume: Id | None = None
-    time: Id | None = None
-    flow: Id | None = None
-
-    @model_validator(mode="after")
-    def _volume(self) -> CountsPerVolume:
-        if (self.volume is None) == (self.time is None) or (self.time is None) != (self.flow is None):
-            raise ValueError("give either volume, or time and flow")
-        return self
-
-
-class Scaled(Strict):
-    """`of` times `by` plus `plus`."""
-
-    of: Id
-    by: Given[Number] = 1.0
-    plus: Given[Number] = 0.0
-
-
-class Compute(Strict):
-    """A channel made from others of the same query; without a value when one of them has none."""
-
-    scale: Scaled | None = None
-    sum: Annotated[list[Id], Limits(min_length=2)] | None = None
-    difference: Annotated[list[Id], Limits(min_length=2, max_length=2)] | None = None
-    ratio: Annotated[list[Id], Limits(min_length=2, max_length=2)] | None = None
-    counts_per_volume: CountsPerVolume | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Compute:
-        if len(self.model_fields_set) != 1:
-            raise ValueError("give exactly one function")
-        return self
-
-
-class Channel(Strict):
-    """One quantity: which field (or computation) it is, in which unit, and when it is no value."""
-
-    id: Id
-    name: Text
-    unit: Given[str]
-    """UCUM code; the quantity kind follows from it."""
-    from_: Id | None = None
-    """The field; the same id when left out."""
-    bit: Annotated[int, Limits(ge=0, le=63)] | None = None
-    """One bit of the field: 1 means true."""
-    true_when: Literal["set", "clear"] = "set"
-    scale: Given[Number] = 1.0
-    offset: Given[Number] = 0.0
-    decimals: Annotated[int, Limits(ge=0, le=9)] = 2
-    range: Annotated[list[Number], Limits(min_length=2, max_length=2)] | None = None
-    """Lowest and highest physically possible value, in the channel's unit."""
-    states: dict[int, Text] | None = None
-    otherwise: Literal["keep"] | ReasonName = "implausible"
-    """What a number that `states` does not name becomes."""
-    bad_when: list[BadWhen] = []
-    warn_when: list[Condition] = []
-    compute: Compute | None = None
-    when: When | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Channel:
-        if self.compute is not None and {"from_", "bit", "scale", "offset"} & self.model_fields_set:
-            raise ValueError("a computed channel has no from, bit, scale or offset")
-        if self.range is not None and self.range[0] >= self.range[1]:
-            raise ValueError("range is lowest, highest")
-        return self
 
 
 class Record(Strict):
@@ -347,77 +151,6 @@ class Identity(Strict):
     expect: dict[Id, Given[str]] = {}
     """Field -> regular expression that the whole text must match; a parameter not set expects nothing."""
     wrong_when: list[Condition] = []
-
-
-# ---------------------------------------------------------------- examples
-
-
-class Exchange(Strict):
-    """Bytes of one request and its reply: hex for modbus-rtu and modbus-tcp, characters for the others."""
-
-    sent: str
-    got: str
-
-
-class Origin(Strict):
-    """Where the bytes come from: printed in a manual (page), recorded (unit, date), or composed by the tests."""
-
-    printed: Text | None = None
-    recorded: Text | None = None
-    composed: Text | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Origin:
-        if len(self.model_fields_set) != 1:
-            raise ValueError("give exactly one of printed, recorded and composed")
-        return self
-
-
-def _expected(value: object) -> float | str:
-    if isinstance(value, str) and reason_code(value) in set(Reason):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise ValueError("an expected reading is a number or a reason: " + ", ".join(Reason))
-
-
-Expected = Annotated[float | str, BeforeValidator(_expected)]
-
-
-class Example(Strict):
-    """One asking of a query (or of the identity): bytes and what they mean."""
-
-    query: Id | None = None
-    identity: Literal[True] | None = None
-    origin: Origin
-    doc: Text | None = None
-    framing: Framing | None = None
-    address: int | str | None = None
-    params: dict[Id, ParamValue] = {}
-    raws: dict[Id, int | float | str] = {}
-    """Composed: raw values of the fields, from which the independent encoder makes `got`; others are 0 or empty."""
-    exchanges: Annotated[list[Exchange], Limits(min_length=1)]
-    readings: dict[Id, Expected] | None = None
-    """Channel -> value, or the reason why there is none (with its detail, or without)."""
-    warned: list[Id] = []
-    """Channels whose value carries the instrument's own warning."""
-    time: int | None = None
-    """Record: its time in Unix seconds."""
-    key: str | None = None
-    found: str | None = None
-    """Identity: what it says of itself."""
-    fails: Literal["garbled", "refused", "wrong-instrument"] | None = None
-    """The asking as a whole fails so."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Example:
-        if (self.query is None) == (self.identity is None):
-            raise ValueError("an example is of exactly one of query and identity")
-        outcome = self.found if self.identity else self.readings
-        if (outcome is None) == (self.fails is None):
-            wanted = "found" if self.identity else "readings"
-            raise ValueError(f"give exactly one of {wanted} and fails")
-        return self
 
 
 class DriverFile(Strict):

@@ -1,7 +1,7 @@
 """Text replies as templates: one declaration that reads a reply and writes one.
 
 `{field}` stands for a field, `[ ... ]` for a part that may be missing, a space for one or more spaces; a backslash
-takes the next character as it is. All else is literal.
+takes the next character as it is. All else is literal. Blanks before and after the whole reply are passed over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from labmon.model.reading import Raw
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|\{(?P<field>[^{}]*)\}|(?P<bracket>[\[\]])|(?P<space> +)|(?P<literal>[^\\{}\[\] ])", re.S)  # fmt: skip  # noqa: E501
 _TIME_DIGITS = {"%d": 2, "%m": 2, "%y": 2, "%Y": 4, "%H": 2, "%M": 2, "%S": 2}
+_MOST_INTEGER = 1 << 63
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
@@ -44,17 +45,18 @@ class TextField:
     def _plain(self) -> str:
         length = f"{{{self.digits}}}" if self.digits else "+"
         if self.type == "number":
-            return f".{{{self.digits}}}" if self.digits else _NUMBER
+            return rf"[0-9eE+\-. ]{length}" if self.digits else _NUMBER
         if self.type == "integer":
             return f"[0-9+-]{length}" if self.digits else r"[+-]?\d+"
         if self.type == "hex":
             return rf"(?:0[xX])?[0-9A-Fa-f]{length}"
         if self.type == "word":
-            return rf"[^\s]{length}"
+            # A word begins with a letter: a column too many is not to be taken for one.
+            return rf"[A-Za-z][^\s]{{{self.digits - 1}}}" if self.digits else r"[A-Za-z][^\s]*"
         if self.type == "words":
-            return r"[^\s]+(?: +[^\s]+)*"
+            return r"[A-Za-z][^\s]*(?: +[A-Za-z][^\s]*)*"
         if self.type == "time":
-            return re.sub(r"%[dmyYHMS]", lambda m: rf"\\d{{{_TIME_DIGITS[m[0]]}}}", re.escape(self.form or ""))
+            return re.sub(r"%[dmyYHMS]", lambda m: rf"\d{{{_TIME_DIGITS[m[0]]}}}", re.escape(self.form or ""))
         return f".{{{self.digits}}}" if self.digits else ".*"
 
     def read(self, text: str) -> Raw:
@@ -65,10 +67,11 @@ class TextField:
             return self.codes.get(text, text)
         if self.type == "number":
             return float(text)
-        if self.type == "integer":
-            return int(text)
-        if self.type == "hex":
-            return int(text, 16)
+        if self.type in ("integer", "hex"):
+            number = int(text, 16 if self.type == "hex" else 10)
+            if abs(number) >= _MOST_INTEGER:
+                raise ValueError(f"{self.name}: an integer of more than 63 bits")
+            return number
         if self.type == "time":
             return timegm(time.strptime(text, self.form or ""))
         return text
@@ -118,7 +121,7 @@ class TextBlock:
         groups = {f.name: group_name(f.name) for f in fields}
         if template is not None:
             self._parts = _parts(template, {f.name: f for f in fields}, left_out, certain)
-            text = "".join(part.regex for part in self._parts)
+            text = "[ \t]*" + "".join(part.regex for part in self._parts) + "[ \t]*"
             self.prefix = _prefix(self._parts)
         else:
             text = pattern or ""

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from labmon.config.secrets import read_secret
 from labmon.config.site import MqttConfig, Site, StoreConfig
-from labmon.config.types import Secret
+from labmon.delivery.broker import broker_settings
 from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.ingest.store import Store
-from labmon.mqtt import BrokerSettings, Connection, Tls
+from labmon.mqtt import BrokerSettings, Connection
 from labmon.mqtt.topics import client_id
 
 log = logging.getLogger(__name__)
 
-ReadSecret = Callable[[Secret], str]
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -30,7 +29,7 @@ class IngestNotConfigured(Exception):
 
 
 async def run_ingest(
-    site: Site, store_id: str | None = None, *, secret: ReadSecret, stop: asyncio.Event | None = None
+    site: Site, store_id: str | None = None, *, folder: Path, stop: asyncio.Event | None = None
 ) -> None:
     """Write what the site's broker carries into one of its stores until SIGTERM, SIGINT or `stop`.
 
@@ -41,8 +40,8 @@ async def run_ingest(
     if site.mqtt is None:
         raise IngestNotConfigured("the site file names no broker (mqtt)")
     config = choose_store(site, store_id)
-    store = make_store(config, secret)
-    connection = Connection(broker_settings(site.mqtt, secret), client_id(f"labmon-{config.id}", "ingest"))
+    store = make_store(config, folder)
+    connection = Connection(ingest_settings(site.mqtt, folder), client_id(f"labmon-{config.id}", "ingest"))
     ingest = Ingest(config.id, store, connection, shared=site.mqtt.protocol == "5")
     until = stop or asyncio.Event()
     with _signals(None if stop else until):
@@ -69,54 +68,30 @@ def choose_store(site: Site, store_id: str | None) -> StoreConfig:
     raise IngestNotConfigured(f"no store {store_id!r}; the site file names {known or 'none'}")
 
 
-def make_store(config: StoreConfig, secret: ReadSecret) -> Store:
-    """The store that `config` describes; it connects to nothing yet. Raises IngestNotConfigured."""
+def make_store(config: StoreConfig, folder: Path) -> Store:
+    """The store that `config` describes; it connects to nothing yet. Raises IngestNotConfigured, SecretError."""
     if config.influxdb is not None:
         influx = config.influxdb
         return InfluxStore(
             url=influx.url,
             org=influx.org,
             bucket=influx.bucket,
-            token=secret(influx.token),
+            token=read_secret(influx.token, folder),
             timeout=influx.timeout,
         )
     if config.sqlite is not None:
-        return SqliteStore(Path(config.sqlite.path))
+        return SqliteStore(folder / config.sqlite.path)
     raise IngestNotConfigured(f"store {config.id} is neither influxdb nor sqlite")
 
 
-def broker_settings(config: MqttConfig, secret: ReadSecret) -> BrokerSettings:
+def ingest_settings(config: MqttConfig, folder: Path) -> BrokerSettings:
     """How ingest reaches the broker: with credentials of its own where the site gives them (it should).
 
-    Only ingest's user may confirm, and only it may read every gateway's records.
+    Only ingest's user may confirm, and only it may read every gateway's records. Raises SecretError.
     """
-    user, password = config.user, config.password
-    if config.ingest_user is not None:
-        user, password = config.ingest_user, config.ingest_password
-    tls = None
-    if config.tls is not None:
-        tls = Tls(config.tls.ca, config.tls.certificate, _path(config.tls.key))
-    return BrokerSettings(
-        host=config.host,
-        port=config.port,
-        tls=tls,
-        user=user,
-        password=secret(password) if password is not None else None,
-        protocol=config.protocol,
-        keepalive=config.keepalive,
-    )
-
-
-def _path(key: Secret | None) -> str | None:
-    """Path of a private key: OpenSSL reads it itself."""
-    if key is None:
-        return None
-    if key.file is not None:
-        return key.file
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder is None:
-        raise IngestNotConfigured(f"credential {key.credential}: CREDENTIALS_DIRECTORY is not set")
-    return str(Path(folder) / str(key.credential))
+    if config.ingest_user is None:
+        return broker_settings(config, config.user, config.password, folder)
+    return broker_settings(config, config.ingest_user, config.ingest_password, folder)
 
 
 @contextmanager

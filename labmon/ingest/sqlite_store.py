@@ -164,10 +164,12 @@ def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
     try:
-        application, version = (
-            file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-        )
+        # One look in one transaction: another process may be making the file ready at this moment.
+        file.execute("BEGIN")
         empty = file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        application = file.execute("PRAGMA application_id").fetchone()[0]
+        version = file.execute("PRAGMA user_version").fetchone()[0]
+        file.execute("COMMIT")
         if not empty and application != _APPLICATION_ID:
             raise sqlite3.NotSupportedError("is the SQLite file of another program")
         if not empty and version != _SCHEMA_VERSION:

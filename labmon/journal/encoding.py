@@ -23,9 +23,13 @@ def seal(seq: int, kind: int, time: int, layout: int | None, body: bytes) -> byt
 
 
 def unseal(seq: int, kind: int, time: int, layout: int | None, stored: bytes) -> bytes:
-    """The inverse of seal. Raises ValueError when the row is not what was written."""
-    body = stored[:-4]
-    if len(stored) < 4 or seal(seq, kind, time, layout, body) != stored:
+    """The inverse of seal. Raises ValueError when the row is not what was written, whatever types damage made of it."""
+    try:
+        body = stored[:-4]
+        sound = len(stored) >= 4 and seal(seq, kind, time, layout, body) == stored
+    except (struct.error, TypeError) as error:
+        raise ValueError("not the row of an entry") from error
+    if not sound:
         raise ValueError("checksum does not match")
     return body
 

@@ -19,7 +19,7 @@ from labmon.journal.errors import JournalDamaged
 from labmon.journal.layouts import decode_layout
 from labmon.journal.packing import Packer
 from labmon.journal.schema import connect, translated
-from labmon.model.event import Event
+from labmon.model.event import Event, EventKind
 
 _Row = tuple[int, int, int, int | None, bytes]
 _BATCH: Final = 200
@@ -76,10 +76,11 @@ class Reader:
                 min(_BATCH, limit - len(entries)),
             )
             for row in rows:
-                size += len(row[4])
+                entry = self.entry(row)
+                size += entry.size
                 if entries and size > max_bytes:
                     return entries
-                entries.append(self.entry(row))
+                entries.append(entry)
                 seq = row[0]
             if not rows:
                 break
@@ -88,7 +89,7 @@ class Reader:
     def events_after(self, seq: int, limit: int) -> list[tuple[int, Event]]:
         """Events after `seq`, in order, each with its seq; a gap is one of them.
 
-        An event whose bytes are damaged is left out here and shows as Damaged among the entries.
+        Where an event's bytes are damaged, an event says so in its place: it may have been an alarm.
         """
         rows: list[_Row] = []
         for kind in (EntryKind.EVENT, EntryKind.GAP):
@@ -99,26 +100,25 @@ class Reader:
                 seq,
                 limit,
             )
-        events: list[tuple[int, Event]] = []
-        for row in sorted(rows)[:limit]:
-            event = self._event(row)
-            if event is not None:
-                events.append((row[0], event))
-        return events
+        return [(row[0], self._event(row)) for row in sorted(rows)[:limit]]
 
-    def _event(self, row: _Row) -> Event | None:
+    def _event(self, row: _Row) -> Event:
         try:
             body = unseal(*row)
             return decode_event(body) if row[1] == EntryKind.EVENT else decode_gap(body)[1]
-        except (ValueError, TypeError, KeyError):
-            return None
+        except (ValueError, TypeError, KeyError) as error:
+            time = row[2] if isinstance(row[2], int) else 0
+            detail = f"the event of entry {row[0]} cannot be read: {error}"
+            return Event(EventKind.JOURNAL, time, time, detail, uid=f"damaged-{self.journal}-{row[0]}")
 
     def entry(self, row: _Row) -> Entry:
         """The entry of a row (seq, kind, time, layout, body)."""
         try:
             content = self._content(row)
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            content = Damaged(str(error))
+            # Damage can change the type of a column too.
+            kind, time = (number if isinstance(number, int) else 0 for number in (row[1], row[2]))
+            return Entry(row[0], kind, time, Damaged(str(error)), 0)
         return Entry(row[0], row[1], row[2], content, len(row[4]))
 
     def _content(self, row: _Row) -> Content:

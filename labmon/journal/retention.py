@@ -144,13 +144,13 @@ class Trimmer:
 
     def _gap(self, rows: list[Any]) -> Gap:
         readings = sum(self.store.columns_of(row[3]) for row in rows)
-        times = [row[2] for row in rows]
+        times = [self.store.entry(row).time for row in rows]
         return Gap("the disk was full before a store had taken them", len(rows), readings, min(times), max(times))
 
 
 def _claimed(row: Any) -> int:
-    """When an exchange says that it was received, without unpacking it all."""
+    """When an exchange says that it was received, without unpacking it all; 0 where its bytes are damaged."""
     try:
         return received_of(row[2], row[4])
-    except ValueError:
-        return int(row[2])
+    except (ValueError, TypeError):
+        return 0

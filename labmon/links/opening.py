@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from labmon.links.conversation import Conversation, Timing
+from labmon.links.conversation import Conversation
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.serial_port import SerialTransport
 from labmon.links.tcp import TcpTransport
+from labmon.links.timing import Timing
 
 Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
 
 # Behind a transparent RTU gateway stands a serial line whose speed is not known here: t3.5 at 9600 baud.
 _T35_UNKNOWN = SerialEndpoint("", 9600).t35
+# ASCII and text demand none, but whoever repeats a reply, or needs to turn its line around, does it at once; the
+# shortest pause that a manual asks for is 10 ms (Watson-Marlow, Julabo).
+_PAUSE = 0.01
 
 
 def make_link(
@@ -34,19 +38,19 @@ def make_link(
     """
     if framing not in get_args(Framing):
         raise ValueError(f"no framing is called {framing!r}; known are {', '.join(get_args(Framing))}")
-    rtu = framing == "modbus-rtu"
+    gap = {"modbus-tcp": 0.0, "modbus-rtu": _T35_UNKNOWN}.get(framing, _PAUSE)
     if isinstance(endpoint, SerialEndpoint):
         if framing == "modbus-tcp":
             raise ValueError(f"modbus-tcp does not run on the serial port {endpoint.port}")
         timing = Timing(
-            gap=max(quiet, endpoint.t35 if rtu else 0.0),
+            gap=max(quiet, endpoint.t35 if framing == "modbus-rtu" else gap),
             character=endpoint.character,
             latest_reply=latest_reply,
             least_quiet=least_quiet,
         )
         return Conversation(SerialTransport(endpoint, open_timeout), timing, trace=trace)
     timing = Timing(
-        gap=max(quiet, _T35_UNKNOWN if rtu else 0.0),
+        gap=max(quiet, gap),
         identified=framing == "modbus-tcp",
         latest_reply=latest_reply,
         least_quiet=least_quiet,

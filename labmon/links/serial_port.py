@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import termios
@@ -233,9 +234,9 @@ def open_port(endpoint: SerialEndpoint) -> serial.Serial:
 
 def _short(error: Exception) -> str:
     """The reason alone: pyserial repeats the port's name and wraps one message into another."""
+    if "exclusively lock" in str(error) or (isinstance(error, OSError) and error.errno == errno.EBUSY):
+        return "in use"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
-    if "exclusively lock" in str(error):
-        return "in use"
     number = error.args[0] if error.args and isinstance(error.args[0], int) else None
     return os.strerror(number).lower() if number else str(error)

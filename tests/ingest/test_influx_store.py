@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import email.utils
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import orjson
 import pytest
 from ranges import GATEWAY, HUMIDITY, SECOND, TEMPERATURE, channel, entry, record, simple, start_of
 from servers.influx import InfluxV1, Point, Server, VictoriaMetrics
+from servers.mosquitto import Authority
 from servers.scripted_http import Answer, ScriptedHttp
 
 from labmon.ingest.influx import InfluxStore
@@ -237,9 +239,10 @@ def test_a_store_that_goes_and_comes_back(tmp_path: Path, store_of: StoreOf) -> 
             assert store.write(simple(5), "s", GATEWAY) == Written(10)
 
 
-def test_abort_ends_a_write_that_hangs(scripted: Callable[..., tuple[ScriptedHttp, InfluxStore]]) -> None:
-    server, store = scripted(Answer(204, hang=True), timeout=50.0)
+def abort_in_the_middle(store: InfluxStore, server: ScriptedHttp) -> None:
+    """Abort while the server, which hangs, has the request; fails unless the write then ends as unavailable."""
     raised: list[StoreError] = []
+    asked = len(server.requests)
 
     def write() -> None:
         try:
@@ -249,12 +252,17 @@ def test_abort_ends_a_write_that_hangs(scripted: Callable[..., tuple[ScriptedHtt
 
     thread = threading.Thread(target=write)
     thread.start()
-    while not server.requests:
+    while len(server.requests) == asked:
         time.sleep(0.001)
     store.abort()
-    thread.join(10.0)
+    thread.join(20.0)
     assert not thread.is_alive()
     assert [error.kind for error in raised] == ["unavailable"]
+
+
+def test_abort_ends_a_write_that_hangs(scripted: Callable[..., tuple[ScriptedHttp, InfluxStore]]) -> None:
+    server, store = scripted(Answer(204, hang=True), timeout=50.0)
+    abort_in_the_middle(store, server)
     with pytest.raises(StoreError):
         store.write(simple(2), "s", GATEWAY)
 
@@ -292,16 +300,21 @@ def test_answers(
     [
         ("7", 7, 7),
         ("999999999", 3600, 3600),
-        (email.utils.formatdate(time.time() + 100, usegmt=True), 1, 100),
-        (email.utils.formatdate(time.time() - 100, usegmt=True), 0, 0),
+        (lambda: email.utils.formatdate(time.time() + 100, usegmt=True), 1, 100),
+        (lambda: email.utils.formatdate(time.time() - 100, usegmt=True), 0, 0),
         ("soon", None, None),
         ("-5", None, None),
     ],
+    ids=["seconds", "too long", "date", "date in the past", "words", "negative"],
 )
 def test_retry_after(
-    scripted: Callable[..., tuple[ScriptedHttp, InfluxStore]], header: str, low: float | None, high: float | None
+    scripted: Callable[..., tuple[ScriptedHttp, InfluxStore]],
+    header: str | Callable[[], str],
+    low: float | None,
+    high: float | None,
 ) -> None:
-    _, store = scripted(Answer(429, b"", {"Retry-After": header}))
+    said = header if isinstance(header, str) else header()
+    _, store = scripted(Answer(429, b"", {"Retry-After": said}))
     with pytest.raises(StoreError) as error:
         store.write(simple(1), "s", GATEWAY)
     assert error.value.kind == "unavailable"
@@ -360,3 +373,23 @@ def test_nothing_is_sent_for_a_range_without_readings(
 def test_victoria_metrics_says_stored_to_anything(victoria: VictoriaMetrics) -> None:
     """Why nothing but valid lines may ever be sent: this server drops the others without a word."""
     assert victoria.write("this is no line protocol")[0] == 204
+
+
+def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.sign("server"))
+
+    def store() -> InfluxStore:
+        return InfluxStore(url=server.url, org="-", bucket="b", token="t0ken", timeout=50.0)
+
+    with ScriptedHttp(tls=context) as server:
+        with closing(store()) as distrustful, pytest.raises(StoreError, match=r"TLS: .*certificate") as error:
+            distrustful.write(simple(1), "s", GATEWAY)
+        assert error.value.kind == "denied"
+        assert not server.requests
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+        with closing(store()) as trusting:
+            assert trusting.write(simple(1), "s", GATEWAY) == Written(2)
+            server.script.append(Answer(204, hang=True))
+            abort_in_the_middle(trusting, server)

@@ -19,12 +19,13 @@ from servers.influx import InfluxV1
 from servers.mosquitto import Authority, Mosquitto, broker
 from servers.scripted_http import Answer, ScriptedHttp
 
+from labmon.config.secrets import SecretError
 from labmon.config.site import Site
-from labmon.config.types import Secret
 from labmon.ingest.influx import InfluxStore
-from labmon.ingest.process import IngestNotConfigured, broker_settings, choose_store, make_store, run_ingest
+from labmon.ingest.process import IngestNotConfigured, choose_store, ingest_settings, make_store, run_ingest
 from labmon.ingest.sqlite_readings import SqliteReadings
 from labmon.ingest.sqlite_store import SqliteStore
+from labmon.mqtt import Tls
 
 __all__ = ["broker"]
 
@@ -52,11 +53,6 @@ def influx_store(server: Any, token: Path, timeout: str = "2 s") -> dict[str, An
     token.write_text(f"{server.token}\n")
     own = {"url": server.url, "bucket": "labmon", "token": {"file": str(token)}, "timeout": timeout}
     return {"id": "main", "influxdb": own}
-
-
-def secret(reference: Secret) -> str:
-    assert reference.file is not None
-    return Path(reference.file).read_text().strip()
 
 
 def validated(data: dict[str, Any]) -> Site:
@@ -126,7 +122,7 @@ async def test_told_to_stop_while_the_store_hangs(
             await gateway.send(simple(2))
             await eventually(lambda: server.requests)
             process.send_signal(number)
-            async with asyncio.timeout(3.0):
+            async with asyncio.timeout(20.0):
                 _, said = await process.communicate()
             assert process.returncode == 0
             assert b"ingest into store main stopped: " in said
@@ -137,8 +133,9 @@ async def test_starts_and_stops_without_broker_and_store(tmp_path: Path) -> None
     data = site_file(
         1, {"id": "main", "influxdb": {"url": "http://127.0.0.1:1", "bucket": "b", "token": {"file": "t"}}}
     )
+    (tmp_path / "t").write_text("token")
     stop = asyncio.Event()
-    running = asyncio.create_task(run_ingest(validated(data), secret=lambda _: "token", stop=stop))
+    running = asyncio.create_task(run_ingest(validated(data), folder=tmp_path, stop=stop))
     done, _ = await asyncio.wait([running], timeout=0.2)
     assert not done
     stop.set()
@@ -164,7 +161,7 @@ async def test_over_tls_with_credentials_of_its_own(tmp_path: Path, eventually: 
                 "tls": {"ca": str(authority.certificate)},
             },
         )
-        known = broker_settings(validated(data).mqtt, secret)  # type: ignore[arg-type]
+        known = ingest_settings(validated(data).mqtt, tmp_path)  # type: ignore[arg-type]
         assert (known.user, known.password) == ("writer", "secret-w")
         assert "secret-w" not in repr(known)
         async with child(tmp_path, data, "b") as process:
@@ -194,13 +191,13 @@ def test_the_store_that_is_meant(tmp_path: Path) -> None:
     assert choose_store(one, None).id == "a"
     two = validated(site_file(1, sqlite_store(tmp_path / "a.db", "a"), sqlite_store(tmp_path / "b.db", "b")))
     assert choose_store(two, "b").id == "b"
-    assert isinstance(make_store(choose_store(one, None), secret), SqliteStore)
+    assert isinstance(make_store(choose_store(one, None), tmp_path), SqliteStore)
 
 
 def test_the_token_is_read_and_not_shown(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("very-secret")
     own = {"url": "http://127.0.0.1:1", "bucket": "b", "token": {"file": str(tmp_path / "token")}}
-    store = make_store(choose_store(validated(site_file(1, {"id": "main", "influxdb": own})), None), secret)
+    store = make_store(choose_store(validated(site_file(1, {"id": "main", "influxdb": own})), None), tmp_path)
     assert isinstance(store, InfluxStore)
     assert "very-secret" not in repr(store)
     store.close()
@@ -210,25 +207,24 @@ async def test_a_site_without_a_broker(tmp_path: Path) -> None:
     data = site_file(1, sqlite_store(tmp_path / "a.db"))
     del data["mqtt"]
     with pytest.raises(IngestNotConfigured, match="names no broker"):
-        await run_ingest(validated(data), secret=secret)
+        await run_ingest(validated(data), folder=tmp_path)
 
 
-def test_a_store_of_no_kind() -> None:
-    with pytest.raises(IngestNotConfigured, match="store main is neither influxdb nor sqlite"):
-        make_store(choose_store(validated(site_file(1, {"id": "main"})), None), secret)
+async def test_a_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    own = {"url": "http://127.0.0.1:1", "bucket": "b", "token": {"file": "missing"}}
+    with pytest.raises(SecretError, match="secret file missing: cannot be read"):
+        await run_ingest(validated(site_file(1, {"id": "main", "influxdb": own})), folder=tmp_path)
 
 
-def test_a_private_key_is_given_to_tls_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    def key_of(**key: str) -> str | None:
-        mqtt = validated(site_file(1, tls={"certificate": "c.crt", "key": key})).mqtt
-        assert mqtt is not None
-        tls = broker_settings(mqtt, secret).tls
-        assert tls is not None
-        return tls.key
-
-    assert key_of(file="/etc/labmon/c.key") == "/etc/labmon/c.key"
+def test_relative_paths_count_from_the_site_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/labmon")
-    assert key_of(credential="key") == "/run/credentials/labmon/key"
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    with pytest.raises(IngestNotConfigured, match="CREDENTIALS_DIRECTORY is not set"):
-        key_of(credential="key")
+
+    def tls_of(**tls: Any) -> Tls | None:
+        mqtt = validated(site_file(1, tls=tls)).mqtt
+        assert mqtt is not None
+        return ingest_settings(mqtt, Path("/etc/labmon")).tls
+
+    own = {"ca": "ca.crt", "certificate": "/srv/c.crt"}
+    assert tls_of(**own, key={"file": "c.key"}) == Tls("/etc/labmon/ca.crt", "/srv/c.crt", "/etc/labmon/c.key")
+    assert tls_of(key={"credential": "key"}) == Tls(None, None, "/run/credentials/labmon/key")
+    assert tls_of() == Tls(None, None, None)

@@ -228,13 +228,23 @@ def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
         assert store.write(simple(2), "lab", GATEWAY) == Written(4)
 
 
-def test_several_writers_share_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("round_", range(10))
+def test_several_writers_make_and_share_the_file(tmp_path: Path, round_: int) -> None:
     path = tmp_path / "store.db"
+    together = threading.Barrier(4)
+    troubles: list[StoreError] = []
 
     def write(gateway: str) -> None:
         with opened(path) as store:
+            together.wait()
             for first in range(1, 101, 10):
-                store.write(simple(10, first=first, start=NOW + first * SECOND), "lab", gateway)
+                while True:
+                    try:
+                        store.write(simple(10, first=first, start=NOW + first * SECOND), "lab", gateway)
+                    except StoreError as error:
+                        troubles.append(error)
+                    else:
+                        break
 
     threads = [threading.Thread(target=write, args=(f"gw-{i}",)) for i in range(4)]
     for thread in threads:
@@ -242,6 +252,8 @@ def test_several_writers_share_the_file(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert count(path) == 4 * 200
+    # To wait for another's transaction is all that may happen; a denial would be told to the gateway.
+    assert {error.kind for error in troubles} <= {"unavailable"}
 
 
 def test_abort_ends_and_refuses(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from journal_things import NOW, SECOND, event, exchange, group, layout, same
 from labmon.journal.entries import Damaged, EntryKind, RecordKey
 from labmon.journal.errors import JournalDamaged, JournalError, JournalUnavailable
 from labmon.journal.reader import Reader
+from labmon.journal.schema import PAGE
 from labmon.journal.store import Store
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange, Layout
@@ -149,7 +150,7 @@ def foreign_database(path: Path) -> None:
 
 DAMAGE: dict[str, Any] = {
     "cut in the middle": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "cut by a page": lambda path: os.truncate(path, path.stat().st_size - 4096),
+    "cut by a page": lambda path: os.truncate(path, path.stat().st_size - PAGE),
     "cut in the first page": lambda path: os.truncate(path, 100),
     "not a database": lambda path: path.write_bytes(b"journal: yes\n" * 5000),
     "another database": foreign_database,
@@ -176,6 +177,20 @@ def test_a_damaged_journal_is_set_aside_and_a_new_one_begun(path: Path, what: st
     again.close()
 
 
+def test_the_log_of_a_damaged_journal_goes_with_it(path: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "running.db")
+    store.commit(group([exchange(layout())]))
+    log = (tmp_path / "running.db-wal").read_bytes()
+    store.close()
+    path.write_bytes(b"\xff" * 5000)
+    path.with_name("journal.db-wal").write_bytes(log)
+    store = Store.open(path)
+    assert store.last_seq() == 0
+    (aside,) = tmp_path.glob("journal.db.damaged-*-wal")
+    assert aside.name in {f"{name}-wal" for name in str(store.trouble).replace(",", "").split()}
+    store.close()
+
+
 def test_an_empty_file_becomes_a_journal_and_that_is_told(path: Path) -> None:
     path.touch()
     store = Store.open(path)
@@ -189,7 +204,7 @@ def test_alarm_states_survive_damage_elsewhere(path: Path) -> None:
     page = store.query("SELECT rootpage FROM sqlite_master WHERE name = 'entry'")[0][0]
     store.close()
     content = bytearray(path.read_bytes())
-    content[(page - 1) * 4096 : (page - 1) * 4096 + 8] = b"\xff" * 8
+    content[(page - 1) * PAGE : (page - 1) * PAGE + 8] = b"\xff" * 8
     path.write_bytes(content)
     store = Store.open(path)
     assert store.trouble is not None and "could not be taken over" not in store.trouble
@@ -227,7 +242,11 @@ def test_a_flipped_bit_is_never_read_as_a_value(path: Path) -> None:
         wrong = [e for e in entries if not equal(contents.get(e.seq), e.content)]
         assert all(isinstance(e.content, Damaged) for e in wrong), (at, wrong)
         assert len(entries) == len(contents)
-        assert {**told, **{e.seq: events.get(e.seq) for e in wrong if e.seq in events}} == events
+        damaged = {e.seq for e in wrong}
+        assert {seq: event for seq, event in told.items() if seq not in damaged} == {
+            seq: event for seq, event in events.items() if seq not in damaged
+        }
+        assert all("cannot be read" in event.detail for seq, event in told.items() if seq in damaged)
         outcomes["entry" if wrong else "whole"] += 1
     assert outcomes["entry"] and outcomes["file"] and outcomes["whole"], outcomes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -38,9 +39,13 @@ class Bench:
 
     async def __aenter__(self) -> Bench:
         split = type(self).split
-        peer = peers.PtyPeer(split, self.answer) if self.on == "pty" else peers.TcpPeer(split, self.answer)
+        if self.on == "pty":
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+            peer: peers.PtyPeer | peers.TcpPeer = peers.PtyPeer(split, self.answer, f"{folder}/port")
+        else:
+            peer = peers.TcpPeer(split, self.answer)
         self.peer = await self._stack.enter_async_context(peer)
-        endpoint = SerialEndpoint(peer.port, 115200) if self.on == "pty" else TcpEndpoint("127.0.0.1", peer.port)
+        endpoint = SerialEndpoint(peer.port, 9600) if self.on == "pty" else TcpEndpoint("127.0.0.1", peer.port)
         self.link = make_link(endpoint, self.framing, least_quiet=self.least_quiet, trace=50)
         self._stack.push_async_callback(self.link.close)
         await self.link.open()
@@ -94,7 +99,7 @@ class Bench:
             "closing": lambda: [HANG_UP],
             "closing inside": lambda: [Say(right[:middle]), HANG_UP],
             "exception": lambda: [Say(self.refusal(request))],
-            "byte by byte": lambda: [Say(right[i : i + 1], 0.0005 * i) for i in range(len(right))],
+            "byte by byte": lambda: [Say(right[i : i + 1], 0.001 * (i + 1)) for i in range(len(right))],
             "only the previous": lambda: [Say(previous)],
             "babble": lambda: [Say(b"\x55" * 4000), Say(b"\x55" * 4000, 0.01), Say(b"\x55" * 4000, 0.02)],
         }

@@ -12,7 +12,7 @@ import socket
 import time
 import tty
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Say(NamedTuple):
@@ -94,11 +94,13 @@ class _Peer:
 
 
 class PtyPeer(_Peer):
-    """An instrument on a pty; `port` is what a link opens. Keeps the slave open, so that links may come and go."""
+    """An instrument on a pty; `port` is what a link opens: the pty, or a symbolic link to it at `path`, as udev makes
+    them. Keeps the slave open, so that links may come and go."""
 
-    def __init__(self, split: Split, answer: Answer) -> None:
+    def __init__(self, split: Split, answer: Answer, path: str = "") -> None:
         super().__init__(split, answer)
-        self.port = ""
+        self.port = path
+        self._path = path
         self.last_byte = 0.0
         """When the last byte was about to be sent: never later than the link can have seen it."""
         self.plug_in()
@@ -108,7 +110,10 @@ class PtyPeer(_Peer):
         for fd in (self._master, self._slave):
             tty.setraw(fd)
             os.set_blocking(fd, False)
-        self.port = os.ttyname(self._slave)
+        if self._path:
+            os.symlink(os.ttyname(self._slave), self._path)
+        else:
+            self.port = os.ttyname(self._slave)
         self._buffer = b""
         self._loop.add_reader(self._master, self._readable)
 
@@ -130,6 +135,8 @@ class PtyPeer(_Peer):
             self._loop.remove_reader(self._master)
             os.close(self._master)
             os.close(self._slave)
+            if self._path:
+                os.unlink(self._path)
             self._master = self._slave = -1
 
     async def close(self) -> None:
@@ -183,8 +190,7 @@ class _PeerConnection(asyncio.Protocol):
         self._peer = peer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._peer.connections += 1
         self._peer._current = self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections import deque
 from contextlib import suppress
@@ -23,7 +24,7 @@ class Answer:
 class ScriptedHttp:
     """Answers in the order of `script`, then `otherwise`; keeps the requests it got as (path, headers, body)."""
 
-    def __init__(self, *script: Answer, otherwise: Answer | None = None) -> None:
+    def __init__(self, *script: Answer, otherwise: Answer | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.script = deque(script)
         self.otherwise = otherwise or Answer(204)
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
@@ -60,7 +61,9 @@ class ScriptedHttp:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = False
         self._server.block_on_close = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=lambda: self._server.serve_forever(poll_interval=0.01))
 
     def __enter__(self) -> ScriptedHttp:
@@ -72,7 +75,7 @@ class ScriptedHttp:
         self._server.shutdown()
         for connection in self._connections:
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         self._thread.join()
         self._server.server_close()
 

@@ -1,0 +1,150 @@
+"""Everything that leaves the gateway: delivery over MQTT, and notices to people."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labmon.acquisition.pipeline import Pipeline
+from labmon.acquisition.plan import Plan
+from labmon.config.secrets import SecretError, pin_key, read_secret
+from labmon.config.site import Site, User
+from labmon.config.types import Secret
+from labmon.daemon.commands import Commands
+from labmon.delivery.broker import broker_settings
+from labmon.delivery.gateway import Delivery, Surroundings
+from labmon.health.line import LineHealth
+from labmon.journal.writer import JournalWriter
+from labmon.model.event import Event
+from labmon.model.exchange import Exchange
+from labmon.model.messages import Command
+from labmon.notices.outbox import Notifier
+
+log = logging.getLogger("labmon.daemon")
+
+
+class Outside:
+    """Carries what the journal commits, and what it cannot commit, to whoever waits for it."""
+
+    def __init__(self, folder: Path, site: Site, plan: Plan, health: Mapping[str, LineHealth], started: int) -> None:
+        self.folder = folder
+        self.site = site
+        self.plan = plan
+        self.health = health
+        self.started = started
+        self.delivery: Delivery | None = None
+        self.notifier: Notifier | None = None
+
+    def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
+        """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
+        self.commands = commands
+        if self.site.mqtt is not None:
+            try:
+                self.delivery = self._delivery(pipeline, journal)
+            except SecretError as error:
+                log.error("delivery: not started: %s", error)
+                pipeline.condition("gateway.broker", True, str(error))
+        if self.site.notices.channels:
+            self.notifier = Notifier(
+                self.plan.plant,
+                self.site.notices,
+                journal,
+                pipeline.engine.views,
+                pipeline.condition,
+                pipeline.record,
+                self._secret,
+                users=self.site.users,
+            )
+
+    def _delivery(self, pipeline: Pipeline, journal: JournalWriter) -> Delivery:
+        config = self.site.mqtt
+        assert config is not None
+        around = Surroundings(
+            journal,
+            pipeline.engine.views,
+            pipeline.condition,
+            pipeline.record,
+            self._command,
+            {user.id: self._key(user) for user in self.site.users},
+            self.health,
+            {d.id: max((q.every for q in d.queries), default=60.0) for line in self.plan.lines for d in line.devices},
+        )
+        settings = broker_settings(config, config.user, config.password, self.folder)
+        return Delivery(
+            self.plan.plant.prefix,
+            settings,
+            [store.id for store in self.site.stores],
+            around,
+            session=self.started // 10**6,
+            since=self.started,
+        )
+
+    def _key(self, user: User) -> bytes | None:
+        """The key of a user's PIN; a hash that cannot be read means that this user cannot command by MQTT."""
+        if user.pin is None:
+            return None
+        try:
+            return pin_key(read_secret(user.pin, self.folder))
+        except (SecretError, ValueError) as error:
+            log.error("user %s: no commands by MQTT: %s", user.id, error)
+            return None
+
+    def _command(self, verb: str, command: Command) -> str:
+        arguments: dict[str, Any] = {"reason": command.reason}
+        for name in ("alarm", "occurrence", "device"):
+            if getattr(command, name):
+                arguments[name] = getattr(command, name)
+        if command.until is not None:
+            arguments["seconds"] = (command.until - time.time_ns()) / 1e9
+        return self.commands.carry_out(verb, command.user, arguments, command.id)
+
+    def _secret(self, secret: Secret) -> str:
+        return read_secret(secret, self.folder)
+
+    # What the pipeline and the journal tell
+
+    def live(self, exchange: Exchange) -> None:
+        """The latest of a device."""
+        if self.delivery is not None:
+            self.delivery.update(exchange)
+
+    def committed(self, first: int, last: int, events: list[tuple[int, Event]]) -> None:
+        """The journal has new entries."""
+        if self.delivery is not None:
+            self.delivery.committed([event for _, event in events])
+        if events and self.notifier is not None:
+            self.notifier.wake()
+
+    def urgent(self, events: list[Event]) -> None:
+        """Events that the journal does not have in time go on from memory (design rule 4)."""
+        if self.delivery is not None:
+            self.delivery.urgent(events)
+        if self.notifier is not None:
+            self.notifier.urgent(events)
+
+    # Life
+
+    async def start(self) -> None:
+        """Start every consumer; none of them needs its far end to be there."""
+        if self.delivery is not None:
+            await self.delivery.start()
+        if self.notifier is not None:
+            self.notifier.start()
+
+    async def stop(self, timeout: float) -> None:
+        """End everything within `timeout` seconds, whatever the far ends do."""
+        ends = [part.stop() for part in (self.delivery, self.notifier) if part is not None]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for result in await asyncio.gather(*ends, return_exceptions=True):
+                    if isinstance(result, Exception):
+                        log.error("fault while stopping", exc_info=result)
+
+    def behind(self) -> dict[str, int]:
+        """Entries of the journal that each store has not confirmed."""
+        return self.delivery.behind() if self.delivery is not None else {}

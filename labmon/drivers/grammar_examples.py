@@ -1,0 +1,82 @@
+"""What a driver file shows: bytes sent, bytes got, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, model_validator
+from pydantic import Field as Limits
+
+from labmon.config.site import Framing
+from labmon.config.types import Id, Strict, Text
+from labmon.drivers.given import ParamValue
+from labmon.model.reading import Reason, reason_code
+
+
+class Exchange(Strict):
+    """Bytes of one request and its reply: hex for modbus-rtu and modbus-tcp, characters for the others."""
+
+    sent: str
+    got: str
+
+
+class Origin(Strict):
+    """Where the bytes come from: printed in a manual (page), recorded (unit, date), or composed by the tests."""
+
+    printed: Text | None = None
+    recorded: Text | None = None
+    composed: Text | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Origin:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give exactly one of printed, recorded and composed")
+        return self
+
+
+def _expected(value: object) -> float | str:
+    if isinstance(value, str) and reason_code(value) in set(Reason):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise ValueError("an expected reading is a number or a reason: " + ", ".join(Reason))
+
+
+Expected = Annotated[float | str, BeforeValidator(_expected)]
+
+
+class Example(Strict):
+    """One asking of a query (or of the identity): bytes and what they mean."""
+
+    query: Id | None = None
+    identity: Literal[True] | None = None
+    origin: Origin
+    doc: Text | None = None
+    framing: Framing | None = None
+    address: int | str | None = None
+    params: dict[Id, ParamValue] = {}
+    raws: dict[Id, int | float | str] = {}
+    """Composed: raw values of the fields, from which the independent encoder makes `got`; others are 0 or empty."""
+    exchanges: Annotated[list[Exchange], Limits(min_length=1)]
+    readings: dict[Id, Expected] | None = None
+    """Channel -> value, or the reason why there is none (with its detail, or without)."""
+    warned: list[Id] = []
+    """Channels whose value carries the instrument's own warning."""
+    time: int | None = None
+    """Record: its time in Unix seconds."""
+    key: str | None = None
+    found: str | None = None
+    """Identity: what it says of itself."""
+    fails: Literal["garbled", "refused", "wrong-instrument"] | None = None
+    """The asking as a whole fails so."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Example:
+        if (self.query is None) == (self.identity is None):
+            raise ValueError("an example is of exactly one of query and identity")
+        outcome = self.found if self.identity else self.readings
+        if (outcome is None) == (self.fails is None):
+            wanted = "found" if self.identity else "readings"
+            raise ValueError(f"give exactly one of {wanted} and fails")
+        return self

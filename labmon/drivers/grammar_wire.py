@@ -1,0 +1,141 @@
+"""What a driver file says of the wire: how text is framed, what is asked, where values stand in the reply."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field as Limits
+from pydantic import model_validator
+
+from labmon.config.types import Id, Strict, Text
+from labmon.drivers.given import Given, When
+from labmon.links.checksum import ChecksumName, Encoding
+
+WordType = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bit", "ascii"]
+TextType = Literal["number", "integer", "hex", "word", "words", "text", "time"]
+Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
+ReasonName = Literal[
+    "no-sensor",
+    "over-range",
+    "under-range",
+    "not-available",
+    "not-ready",
+    "not-reliable",
+    "implausible",
+    "wrong-mode",
+    "no-data",
+]
+"""The reasons of labmon.model.reading that a driver file can know of."""
+Sent = Annotated[str, Limits(max_length=1000)]
+FORM_NUMBER = re.compile(r"\+?0?\d*(?:\.\d+)?[fe]")
+FORM_HEX = re.compile("[xX]")
+FORM_TIME = re.compile(r"(?:%[dmyYHMS]|[^%A-Za-z0-9])+")
+
+
+class Checksum(Strict):
+    """Checksum of a text frame, written right before the terminator: over all that stands before it from `start`."""
+
+    name: ChecksumName
+    encoding: Encoding = "hex-upper"
+    start: Annotated[int, Limits(ge=0)] = 0
+
+
+class LengthField(Strict):
+    """The reply says how long it is: `size` characters (or bytes) at offset `at`."""
+
+    at: Annotated[int, Limits(ge=0)]
+    size: Annotated[int, Limits(ge=1, le=8)]
+    encoding: Literal["hex", "decimal", "big", "little"]
+    plus: Annotated[int, Limits(ge=0)]
+    """Bytes of the whole reply beyond those that the field counts, terminator and checksum included."""
+
+
+class TextFrame(Strict):
+    """How requests and replies are delimited on a text line."""
+
+    end: Given[str]
+    reply_ends: Annotated[list[Given[str]], Limits(min_length=1)] | None = None
+    """What a reply may end with, or the end character itself. Left out: as `end`."""
+    reply_length: LengthField | None = None
+    checksum: Checksum | None = None
+    echo: bool = False
+    """Whether the instrument repeats what it was sent."""
+    error: Text | None = None
+    """Regular expression of the reply by which the instrument refuses; a group named `code` is its code."""
+    error_meanings: dict[str, Text] = {}
+
+
+class Sentinel(Strict):
+    """A raw word or text that is not a value."""
+
+    raw: Given[int | float | str]
+    reason: ReasonName
+
+
+class Field(Strict):
+    """One value in a reply, as it stands on the wire: no units, no meaning."""
+
+    at: Given[int] | None = None
+    """Modbus: number of its first register or bit, in the file's convention."""
+    object: int | None = None
+    """Device identification: the object's id."""
+    type: WordType | TextType
+    order: Given[Order] | None = None
+    byte: Literal["high", "low"] = "low"
+    """Which byte of the register holds a u8 or i8."""
+    bit: Annotated[int, Limits(ge=0, le=15)] | None = None
+    """A single bit of the register."""
+    registers: Annotated[int, Limits(ge=1, le=125)] | None = None
+    """Length of an ascii field."""
+    form: Given[str] | None = None
+    """Text: how the instrument writes it: `+06.2f`; `%d.%m.%y` for a time."""
+    digits: Annotated[int, Limits(ge=1, le=64)] | None = None
+    """Text: exact number of characters."""
+    codes: dict[str, int] | None = None
+    """Text: numbers for words; a word not listed is no value."""
+    sentinels: list[Sentinel] = []
+    when: When | None = None
+
+
+class Request(Strict):
+    """One request and where its reply holds values."""
+
+    read: Literal["coils", "discrete", "holding", "input", "identification"] | None = None
+    write: Literal["holding"] | None = None
+    at: Given[int] | None = None
+    count: Annotated[int, Limits(ge=1, le=2000)] | None = None
+    value: Given[int] | None = None
+    send: Sent | None = None
+    """Text: what is sent, without terminator and checksum; `{address}` and `{<param>}` are filled in."""
+    reply: Sent | None = None
+    """Text: the reply as a template; `{field}`, `[optional]`, a space stands for one or more."""
+    pattern: Sent | None = None
+    """Text: the reply as a regular expression with one named group per field (hyphens become underscores)."""
+    fields: dict[Id, Field] = {}
+    effect: Text | None = None
+    """What asking does to the instrument, where reading is not free of effects."""
+    when: When | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Request:
+        if sum(x is not None for x in (self.read, self.write, self.send)) != 1:
+            raise ValueError("a request is exactly one of read, write and send")
+        allowed = {"fields", "effect", "when"}
+        if self.send is not None:
+            allowed |= {"send", "reply", "pattern"}
+            if (self.reply is None) == (self.pattern is None):
+                raise ValueError("a text request gives exactly one of reply and pattern")
+        elif self.write is not None:
+            allowed = {"write", "at", "value", "when"}
+            if self.at is None or self.value is None:
+                raise ValueError("a write gives at and value")
+        elif self.read == "identification":
+            allowed |= {"read"}
+        else:
+            allowed |= {"read", "at", "count"}
+            if self.at is None or self.count is None:
+                raise ValueError("a read gives at and count")
+        if extra := sorted(self.model_fields_set - allowed):
+            raise ValueError(f"{', '.join(extra)} has no place in this kind of request")
+        return self
