@@ -17,7 +17,7 @@ from labmon.cli.sites import run_loop
     "--for", "how_long", callback=seconds, help="End by itself after 60s, 2 min, ...; left out: Ctrl-C ends it."
 )
 @click.option("--json", "as_json", is_flag=True, help="No picture; the last line on stdout is one JSON object.")
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Write the last picture to this SVG file.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Write the last picture to this SVG.")
 def demo(how_long: float | None, as_json: bool, picture: Path | None) -> None:
     """A simulated facility with daemon, broker, ingest and store, on this machine, as any user, without network.
 
