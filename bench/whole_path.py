@@ -248,8 +248,10 @@ def rows(outcome: Outcome) -> list[tuple[str, str, str]]:
         ("  exchanges not on disk / not confirmed", f"{max(outcome.backlog)} / {max(outcome.behind)}", ""),
         ("  simulator CPU, % of a core", middle([w.simulator_cpu * 100 for w in own]), "<< 100"),
     ]
-    for process in own[0].others:
-        found.append((f"  {process} CPU, % of a core", middle([w.others[process] * 100 for w in own]), ""))
+    found += [
+        (f"  {process} CPU, % of a core", middle([w.others[process] * 100 for w in own]), "")
+        for process in own[0].others
+    ]
     if peer:
         found[1] = (*found[1][:2], f"pymodbus, polling only: {middle([w.per_thousand for w in peer])}")
         found[3] = (*found[3][:2], f"pymodbus: {middle([w.interval_p99 for w in peer], '{:.3f}')}")
