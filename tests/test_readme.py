@@ -5,6 +5,7 @@ Run as a program it writes the generated tables (drivers, profiles, units) anew.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-import orjson
 import pytest
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from labmon.acquisition.load import load
 from labmon.cli import main
@@ -96,19 +97,19 @@ def driver_table() -> str:
 
 def profile_table() -> str:
     """Every shipped profile with its limits."""
-    rows = ["| profile | for | alert | action | on-delay | unit | figures |", "|---|---|---|---|---|---|---|"]
+    rows = ["| profile | for | alert | action | on-delay | unit | figures are |", "|---|---|---|---|---|---|---|"]
     for path in sorted((ROOT / "config/profiles").glob("*.yaml")):
         loaded = load_model(path, ProfileFile)
         assert loaded.model is not None, loaded.errors
         for name, profile in loaded.model.profiles.items():
             bounds = dict.fromkeys(LEVELS, "-")
             for limit in profile.limits:
-                sides = [f"{w} {v:g}" for w, v in (("below", limit.low), ("above", limit.high)) if v is not None]
+                sides = [f"{w} {v:.10g}" for w, v in (("below", limit.low), ("above", limit.high)) if v is not None]
                 bounds[limit.level] = ", ".join(sides)
             delays = sorted({limit.on_delay for limit in profile.limits})
             delay = ", ".join("none" if d == 0 else f"{d:g} s" if d < 60 else f"{d / 60:g} min" for d in delays)
             use = f"grade {profile.grade}, {profile.state}" if profile.grade else "-"
-            words = [w for w in ("regulation", "proposal") if re.search(rf"(?<!not a ){w}\b", profile.source or "")]
+            proposed = "proposal" in (profile.source or "proposal")
             cells = (
                 f"`{name}`",
                 use,
@@ -116,7 +117,7 @@ def profile_table() -> str:
                 bounds["action"],
                 delay,
                 f"`{profile.unit}`",
-                " and ".join(words),
+                "proposal in part or whole" if proposed else "regulation",
             )
             rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -202,6 +203,8 @@ def test_every_command_exists_with_its_options(where: str, command: str) -> None
         assert set(words[1:]) <= set(targets), where
     elif words[0] == "labmon":
         exists(words[1:], where)
+    elif words[0] in ("python", "python3"):
+        assert all((ROOT / word).exists() for word in words[1:] if word.endswith(".py")), f"{where}: {command}"
     else:
         assert words[:3] == ["sudo", "apt-get", "install"] or words[:2] == ["pip", "install"], f"{where}: {command}"
 
@@ -271,6 +274,12 @@ def merged(base: Any, part: Any) -> Any:
     return part
 
 
+def yaml_of(data: Any) -> str:
+    stream = io.StringIO()
+    YAML(typ="safe", pure=True).dump(data, stream)
+    return stream.getvalue()
+
+
 def has_id(item: Any) -> bool:
     return isinstance(item, dict) and "id" in item
 
@@ -284,7 +293,7 @@ def site_errors(data: Any, folder: Path) -> list[str]:
     for name in [*data.get("drivers", []), *data.get("profile-folders", [])]:
         (folder / name).mkdir()
     path = folder / "site.yaml"
-    path.write_bytes(orjson.dumps(data))
+    path.write_text(yaml_of(data))
     return [str(found) for found in load(path).errors]
 
 
@@ -310,7 +319,7 @@ def test_whole_driver_snippets_go_into_service(block: Block) -> None:
 @pytest.mark.parametrize("block", of_kind("yaml driver-part", "yaml driver-text-part"), ids=str)
 def test_driver_fragments_load_in_a_driver(block: Block) -> None:
     whole = merged(only(block.info.removesuffix("-part")), plain(block.text))
-    assert load_driver(Path("snippet.yaml"), text=orjson.dumps(whole).decode()).errors == []
+    assert load_driver(Path("snippet.yaml"), text=yaml_of(whole)).errors == []
 
 
 def test_examples_of_fragments_hold() -> None:
@@ -319,7 +328,7 @@ def test_examples_of_fragments_hold() -> None:
     assert shown
     for block, part in shown:
         whole = merged(only("yaml driver"), part)
-        loaded = load_driver(Path("snippet.yaml"), text=orjson.dumps(whole).decode())
+        loaded = load_driver(Path("snippet.yaml"), text=yaml_of(whole))
         assert loaded.driver is not None
         assert [p for result in examples.run(loaded.driver) for p in result.problems] == [], str(block)
 
