@@ -179,9 +179,14 @@ def lines_of(block: Block) -> list[str]:
     return [line for line in block.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
+# Words in code style that look like a command: what the proof of a command begins with.
+NO_COMMANDS = {"labmon command 1"}
+
+
 def inline_commands(page: Path) -> Iterator[str]:
     content = BLOCK.sub("", page.read_text())
-    yield from (" ".join(m[1].split()) for m in re.finditer(r"`((?:labmon|make) [^`]+)`", content))
+    found = {" ".join(m[1].split()) for m in re.finditer(r"`((?:labmon|make) [^`]+)`", content)}
+    yield from sorted(found - NO_COMMANDS)
 
 
 def commands() -> list[tuple[str, str]]:
