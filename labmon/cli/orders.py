@@ -144,11 +144,11 @@ def user() -> None:
 @user.command("pin")
 def user_pin() -> None:
     """Ask for a PIN twice and print its hash, for the file that the site file's `pin:` names."""
-    from labmon.config.secrets import hash_pin
+    from labmon.config.secrets import MIN_PIN, hash_pin
 
     pin = getpass.getpass("PIN: ")
-    if len(pin) < 4:
-        _fail("a PIN has at least 4 characters")
+    if len(pin) < MIN_PIN:
+        _fail(f"a PIN has at least {MIN_PIN} characters")
     if pin != getpass.getpass("again: "):
         _fail("the two differ")
     click.echo(hash_pin(pin))
