@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
+
+from pydantic import BaseModel
 
 from labmon.config.checks import check_site
 from labmon.config.delivery_checks import check_delivery
 from labmon.config.errors import ConfigError, Path, Positions
 from labmon.config.profiles import Library, named, valid
+from labmon.config.secrets import secret_warning
 from labmon.config.shipped import shipped
 from labmon.config.site import Profile, Site
+from labmon.config.types import Secret
 from labmon.config.yaml import Loaded, load_model
 
-__all__ = ["SiteLoad", "load_site"]
+__all__ = ["SiteLoad", "load_site", "secrets_of"]
 
 
 @dataclass(slots=True)
@@ -79,6 +84,9 @@ def load_site(path: FilePath, *, text: str | None = None) -> SiteLoad:
     site.profiles = {name: p for name, p in library.profiles.items() if name not in own}
     site.profiles |= {name: p for name, plain in own.items() if (p := valid(plain)) is not None}
     site.texts = library.texts
+    for place, secret in secrets_of(loaded.model):
+        if warning := secret_warning(secret, path.parent):
+            site.warning(place, warning, "chmod 600, or a systemd credential")
     site.errors = sorted({*site.errors, *library.errors}, key=site._order)
     return site
 
@@ -91,3 +99,15 @@ def _library(data: dict[str, Any], folder: FilePath) -> Library:
             library.add_folder(folder / name)
     library.add_folder(shipped("config") / "profiles")
     return library
+
+
+def secrets_of(part: object, path: Path = ()) -> Iterator[tuple[Path, Secret]]:
+    """Every secret that a site (or a part of one) refers to, with the path to its place in the file."""
+    if isinstance(part, Secret):
+        yield path, part
+    elif isinstance(part, BaseModel):
+        for name, info in type(part).model_fields.items():
+            yield from secrets_of(getattr(part, name), (*path, info.alias or name))
+    elif isinstance(part, list):
+        for index, item in enumerate(part):
+            yield from secrets_of(item, (*path, index))

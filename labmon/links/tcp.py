@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import termios
+from typing import cast
 
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import LinkLost
@@ -90,8 +91,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the socket's options."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of asyncio's
         sock: socket.socket = transport.get_extra_info("socket")
         self._fd = sock.fileno()
         self._poll.register(self._fd, select.POLLIN)

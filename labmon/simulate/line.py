@@ -9,7 +9,7 @@ import random
 import tty
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from labmon.simulate.fault import Fault
 from labmon.simulate.framing import Asked, Framing
@@ -116,9 +116,8 @@ class _Peer(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self.transport = transport
-            self.line._open.add(transport)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of asyncio's
+        self.line._open.add(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:

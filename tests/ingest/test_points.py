@@ -141,8 +141,7 @@ def test_a_real_server_reads_what_was_meant(influx: Server, rows: list[tuple[str
         assert point.fields["value"] == value
         assert point.fields["quality"] == 2
         raw = sent.raw[0]
-        # InfluxQL on 1.x gives an empty string back as no field.
-        assert (point.fields.get("raw") or "") == ("" if raw is None else raw_text(raw)), json.dumps(raw)
+        assert point.fields.get("raw") == (None if raw is None else raw_text(raw)), json.dumps(raw)
 
 
 def test_bad_readings_come_back_with_their_reason(influx: Server, site: str) -> None:

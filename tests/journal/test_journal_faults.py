@@ -177,6 +177,20 @@ def test_a_damaged_journal_is_set_aside_and_a_new_one_begun(path: Path, what: st
     again.close()
 
 
+def test_the_log_of_a_damaged_journal_goes_with_it(path: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "running.db")
+    store.commit(group([exchange(layout())]))
+    log = (tmp_path / "running.db-wal").read_bytes()
+    store.close()
+    path.write_bytes(b"\xff" * 5000)
+    path.with_name("journal.db-wal").write_bytes(log)
+    store = Store.open(path)
+    assert store.last_seq() == 0
+    (aside,) = tmp_path.glob("journal.db.damaged-*-wal")
+    assert aside.name in {f"{name}-wal" for name in str(store.trouble).replace(",", "").split()}
+    store.close()
+
+
 def test_an_empty_file_becomes_a_journal_and_that_is_told(path: Path) -> None:
     path.touch()
     store = Store.open(path)

@@ -388,6 +388,9 @@ async def test_a_damaged_journal_is_replaced_while_running(path: Path, eventuall
     old = writer.journal
     disk.failure = JournalDamaged("database disk image is malformed")
     writer.append(exchange(layout(), NOW + SECOND))
+    moving = asyncio.ensure_future(writer.advance("record.other", 3))
+    refusing = asyncio.ensure_future(writer.quarantine("influx", {3: "refused"}))
+    await asyncio.sleep(0)
     writer.flush()
     await eventually(lambda: heard.states == ["failing"])
     disk.failure = None
@@ -395,6 +398,10 @@ async def test_a_damaged_journal_is_replaced_while_running(path: Path, eventuall
     assert writer.journal != old and [t is None for _, t in heard.opened] == [True, False]
     assert "malformed; set aside as journal.db.damaged-" in str(heard.opened[1][1])
     assert [e.content for e in await writer.configurations()] == [configuration]
+    for task in (moving, refusing):
+        with pytest.raises(JournalUnavailable):
+            await task
+    assert await writer.quarantined() == []
     assert await writer.cursors() == {} and await writer.alarm_states() == {"a": b"1"}
     entries = await writer.read_entries(0, 100, MANY)
     assert [e.time for e in entries if e.kind == EntryKind.READINGS] == [NOW + SECOND]

@@ -161,10 +161,12 @@ class Server:
         return json.loads(body)
 
     def select(self, site: str, measurement: str | None, url: str, headers: dict[str, str]) -> list[Point]:
-        source = "/.*/" if measurement is None else f'"{measurement}"'
-        found = self.influxql(f"SELECT * FROM {source} WHERE site = '{site}' GROUP BY *", self.bucket, url, headers)
+        names = [measurement] if measurement else self._measurements(site, url, headers)
+        # A query each: in one over several measurements a field has one type, and values of another are left out.
+        queries = [f"SELECT * FROM {_quoted(name)} WHERE site = '{site}' GROUP BY *" for name in names]
+        found = self.influxql("; ".join(queries), self.bucket, url, headers)["results"] if queries else []
         points = []
-        for series in found["results"][0].get("series", []):
+        for series in (series for result in found for series in result.get("series", [])):
             tags = {name: value for name, value in series.get("tags", {}).items() if value}
             for row in series["values"]:
                 fields = dict(zip(series["columns"][1:], row[1:], strict=True))
@@ -172,3 +174,11 @@ class Server:
                 plain = {k: float(v) if isinstance(v, int) else v for k, v in fields.items() if v is not None}
                 points.append(Point(series["name"], tags, row[0], plain))
         return points
+
+    def _measurements(self, site: str, url: str, headers: dict[str, str]) -> list[str]:
+        found = self.influxql(f"SHOW MEASUREMENTS WHERE site = '{site}'", self.bucket, url, headers)["results"][0]
+        return [row[0] for series in found.get("series", []) for row in series["values"]]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
