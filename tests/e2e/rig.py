@@ -33,8 +33,8 @@ class Process:
         self.log = log
         self.arguments = [str(a) for a in arguments]
         self.environ = dict(environ or {})
-        self.before: Callable[[], None] | None = None
-        """Called in the child before it becomes labmon."""
+        self.wrapper: list[str] = []
+        """A command that becomes this one."""
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Process:
@@ -65,13 +65,12 @@ class Process:
         environ.pop("JOURNAL_STREAM", None)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "labmon", *self.arguments],
+                [*self.wrapper, sys.executable, "-W", "error", "-m", "labmon", *self.arguments],
                 cwd=Path(labmon.__file__).parent.parent,
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=self.before,
             )
 
     def kill(self) -> None:
@@ -93,6 +92,19 @@ class Process:
     def faults(self) -> list[str]:
         """Lines of the log that tell of a fault in labmon."""
         return [line for line in self.text().splitlines() if any(fault in line for fault in FAULTS)]
+
+
+async def command(*arguments: object) -> tuple[int, str, str]:
+    """Run one `labmon` command to its end: exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "labmon", *map(str, arguments)),
+        cwd=Path(labmon.__file__).parent.parent,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode or 0, out.decode(), err.decode()
 
 
 def daemon(site: Path, **options: Any) -> Process:

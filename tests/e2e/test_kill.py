@@ -98,6 +98,7 @@ class Plant:
     def _site(self) -> Path:
         token = self.folder / "token"
         token.write_text(self.influx.token)
+        token.chmod(0o600)
         influx = {"url": self.influx.url, "bucket": self.influx.bucket, "token": {"file": "token"}, "timeout": "2 s"}
         serial = {"port": str(self.folder / "port"), "baud": 115200}
         return write_site(
