@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
@@ -317,7 +318,7 @@ class _Planner:
             spec.kind,
             unit,
             channel.place,
-            spec.decimals,
+            _decimals(spec.decimals, scale),
             spec.states,
             channel.instruction or device.instruction,
         )
@@ -347,6 +348,11 @@ class _Planner:
         if due is not None and dt.date.fromisoformat(due) < self.today:
             flags |= Flag.CALIBRATION_DUE
         return int(flags)
+
+
+def _decimals(decimals: int, scale: float) -> int:
+    """Decimals worth showing after a conversion: ppm without any are per cent with three."""
+    return min(max(decimals, 3), max(0, decimals + round(-math.log10(scale))))
 
 
 def _preferred(driver: Driver, medium: str) -> Framing:

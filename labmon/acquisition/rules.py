@@ -31,7 +31,6 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
             if device.identity is not None:
                 rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
     rules.append(_technical("gateway.journal"))
-    rules.append(_technical("gateway.clock"))
     if site.mqtt is not None:
         rules.append(_technical("gateway.broker", on=60.0))
     for store in site.stores:

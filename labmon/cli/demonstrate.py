@@ -17,7 +17,8 @@ from labmon.cli.sites import run_loop
     "--for", "how_long", callback=seconds, help="End by itself after 60s, 2 min, ...; left out: Ctrl-C ends it."
 )
 @click.option("--json", "as_json", is_flag=True, help="No picture; the last line on stdout is one JSON object.")
-def demo(how_long: float | None, as_json: bool) -> None:
+@click.option("--picture", type=click.Path(path_type=Path), help="Write the last picture to this SVG.")
+def demo(how_long: float | None, as_json: bool, picture: Path | None) -> None:
     """A simulated facility with daemon, broker, ingest and store, on this machine, as any user, without network.
 
     Within a minute a door is left open, a probe fails and a line dies. Exit code 0: nothing was lost and every
@@ -25,7 +26,7 @@ def demo(how_long: float | None, as_json: bool) -> None:
     """
     from labmon.demo.demo import play
 
-    sys.exit(run_loop(play(how_long, as_json)))
+    sys.exit(run_loop(play(how_long, as_json, picture)))
 
 
 def _pairs(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:

@@ -86,6 +86,8 @@ class RecordSender:
         self._maker: RangeMaker | None = None
         self._journal_id: str | None = None
         self._active: dict[str, str] = {}
+        self._known: set[str] = set()
+        """Conditions of which the alarm engine has heard since the start: one may have been left active."""
         self._ended: set[str] = set()
         self._untold: dict[str, Refusals] = {}
         self._faulty = False
@@ -272,6 +274,7 @@ class RecordSender:
                 self._tell(f"gateway.delivery.{lane.store}", f"not stored for some time: {why}")
 
     def _tell(self, alarm: str, detail: str) -> None:
+        self._known.add(alarm)
         if self._active.get(alarm) != detail:
             self._active[alarm] = detail
             self._on_condition(alarm, True, detail)

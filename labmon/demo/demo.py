@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live as Screen
 
 from labmon.demo.broker import Broker, find_broker
@@ -44,6 +45,8 @@ class Demo:
         self.children: dict[str, asyncio.subprocess.Process] = {}
         self.facts = Facts()
         self.influx = _influx()
+        self.console = Console() if not quiet else Console(width=150, file=io.StringIO())
+        self.last: RenderableType = ""
 
     async def run(self) -> dict[str, Any]:
         """Run, clean up, and return what happened as one JSON-ready object."""
@@ -116,19 +119,25 @@ class Demo:
                 last = now
                 self._check_children()
                 self._count()
+                self.last = self._picture(elapsed)
                 if screen is not None:
-                    screen.update(self._picture(elapsed), refresh=True)
+                    screen.update(self.last, refresh=True)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), STEP)
 
     def _screen(self) -> Any:
         if self.quiet:
             return contextlib.nullcontext(None)
-        self.console = Console()
         return Screen(console=self.console, screen=self.console.is_terminal, auto_refresh=False)
 
-    def _picture(self, elapsed: float) -> Any:
+    def _picture(self, elapsed: float) -> RenderableType:
         return picture(self.plant, self.facts, self.mailbox.mails, elapsed, self.head, self.console.width)
+
+    def draw(self, path: Path) -> None:
+        """Write the picture as it was last to an SVG file."""
+        console = Console(record=True, width=150, file=io.StringIO())
+        console.print(self.last)
+        console.save_svg(str(path), title="labmon demo")
 
     def _check_children(self) -> None:
         for name, process in self.children.items():
@@ -194,7 +203,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labmon"
 
 
-async def play(seconds: float | None, as_json: bool) -> int:
+async def play(seconds: float | None, as_json: bool, svg: Path | None = None) -> int:
     """Run the demonstration; returns the exit code: 0 when nothing was lost and every expected alarm came."""
     folder = Path(tempfile.mkdtemp(prefix="labmon-demo-"))
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
@@ -211,6 +220,8 @@ async def play(seconds: float | None, as_json: bool) -> int:
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if svg is not None:
+        demo.draw(svg)
     if as_json:
         sys.stdout.write(orjson.dumps(result).decode() + "\n")
     else:

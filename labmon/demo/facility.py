@@ -87,7 +87,13 @@ class Facility:
         return PtyLine(made.line, Path(plan.endpoint.port))
 
     async def start(self) -> None:
-        """Serve every line."""
+        """Serve every line; doors are closed, and the culture room counts what a grade B room in use does."""
+        for device, instrument in self.instruments.items():
+            if instrument.driver.id == "thermo/cytomat":
+                instrument.jump("door", 0)
+            if device == "counter-b":
+                instrument.jump("counts-1", 900.0)
+                instrument.jump("counts-2", 6.0)
         for line in self.lines.values():
             await line.start()
 

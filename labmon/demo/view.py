@@ -14,7 +14,7 @@ from rich.text import Text
 from labmon.demo.mailbox import Mail
 from labmon.model.event import AlarmState
 from labmon.model.messages import AlarmMessage, LineHealth, Live, LiveChannel
-from labmon.model.plant import Channel, Plant
+from labmon.model.plant import Channel, Device, Plant
 from labmon.model.reading import Quality
 from labmon.units import unit
 
@@ -47,28 +47,30 @@ def picture(plant: Plant, facts: Facts, mails: Sequence[Mail], seconds: float, h
 
 
 def _values(plant: Plant, facts: Facts, width: int) -> RenderableType:
-    devices = list(plant.devices.values())
-    columns = 2 if width >= 110 else 1
-    grid = Table.grid(padding=(0, 2), expand=True)
-    share = -(-len(devices) // columns)
-    parts = [devices[n * share : (n + 1) * share] for n in range(columns)]
-    tables = []
-    for part in parts:
-        table = Table(box=None, padding=(0, 1), show_header=False, expand=True)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True)
-        for device in part:
-            live = facts.live.get(device.id)
-            for number, key in enumerate(device.channels):
-                channel = plant.channels[key]
-                latest = live.channels.get(channel.id) if live is not None else None
-                name = Text(device.name, style="bold") if number == 0 else Text("")
-                table.add_row(name, channel.name, *_value(channel, latest))
-        tables.append(table)
-    grid.add_row(*tables)
+    rows = [(device, key) for device in plant.devices.values() for key in device.channels]
+    columns = max(1, min(3, width // 72))
+    share = -(-len(rows) // columns)
+    grid = Table.grid(padding=(0, 1), expand=True)
+    for _ in range(columns):
+        grid.add_column(ratio=1)
+    grid.add_row(*(_column(plant, facts, rows[n * share : (n + 1) * share]) for n in range(columns)))
     return Panel(grid, title=plant.site_name, border_style="blue")
+
+
+def _column(plant: Plant, facts: Facts, rows: Sequence[tuple[Device, str]]) -> RenderableType:
+    table = Table(box=None, padding=(0, 1), show_header=False, expand=True)
+    table.add_column(no_wrap=True, ratio=5)
+    table.add_column(no_wrap=True, ratio=5)
+    table.add_column(justify="right", no_wrap=True, width=9)
+    table.add_column(no_wrap=True, ratio=5)
+    before = ""
+    for device, key in rows:
+        channel, live = plant.channels[key], facts.live.get(device.id)
+        latest = live.channels.get(channel.id) if live is not None else None
+        name = Text(device.name if device.id != before else "", style="bold")
+        table.add_row(name, channel.name, *_value(channel, latest))
+        before = device.id
+    return table
 
 
 def _value(channel: Channel, latest: LiveChannel | None) -> tuple[Text, Text]:
@@ -78,7 +80,7 @@ def _value(channel: Channel, latest: LiveChannel | None) -> tuple[Text, Text]:
     age = time.time() - latest.time / 1e9
     old = f" ({age:.0f} s ago)" if age > 10 else ""
     if latest.value is None:
-        return Text("----", style=style), Text(f"{latest.reason or 'no reason'}{old}", style=style)
+        return Text("----", style=style), Text((latest.reason or "no reason").split(" (")[0] + old, style=style)
     if channel.states:
         shown = channel.states.get(round(latest.value), f"{latest.value:g}")
         return Text(shown, style=style), Text(old, style="dim")
@@ -102,14 +104,14 @@ def _lines(plant: Plant, facts: Facts) -> RenderableType:
 def _alarms(plant: Plant, facts: Facts) -> RenderableType:
     table = Table(box=None, padding=(0, 1), show_header=False)
     shown = [a for a in facts.alarms.values() if a.state is not AlarmState.NORM]
-    for alarm in sorted(shown, key=lambda a: -(a.since or 0))[:8]:
+    for alarm in sorted(shown, key=lambda a: -(a.since or 0))[:7]:
         cls = alarm.alarm_class.value if alarm.alarm_class else ""
         since = time.strftime("%H:%M:%S", time.localtime((alarm.since or 0) / 1e9))
         table.add_row(
             Text(f" {cls.upper()} ", style=CLASSES.get(cls, "")), alarm.state.value, alarm.alarm, f"since {since}"
         )
-    if len(shown) > 8:
-        table.add_row("", "", f"and {len(shown) - 8} more", "")
+    if len(shown) > 7:
+        table.add_row("", "", f"and {len(shown) - 7} more", "")
     if not shown:
         table.add_row(Text("none", style="green"))
     return Panel(table, title=f"alarms not normal: {len(shown)}", border_style="red" if shown else "blue")
@@ -117,7 +119,7 @@ def _alarms(plant: Plant, facts: Facts) -> RenderableType:
 
 def _notices(mails: Sequence[Mail]) -> RenderableType:
     table = Table(box=None, padding=(0, 1), show_header=False)
-    for mail in list(mails)[-6:]:
+    for mail in list(mails)[-7:]:
         table.add_row(
             time.strftime("%H:%M:%S", time.localtime(mail.at)), Text(mail.subject), Text(f"to {mail.to}", style="dim")
         )

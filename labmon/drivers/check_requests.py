@@ -37,6 +37,9 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
     if is_text is not (request.send is not None):
         report(path, f"a device that speaks {setting.framing} is asked with {'send' if is_text else 'read or write'}")
         return
+    if request.read == "identification" and not request.fields:
+        report((*path, "read"), "name the objects that are wanted under `fields`")
+        return
     fine = True
     for name, field in request.fields.items():
         fine &= _field((*path, "fields", name), field, request, setting, report)

@@ -43,9 +43,9 @@ class _Asking:
                     return values
                 found.extend(values)
         except Refused as refused:
-            if refused.detail or str(refused.error) not in self._meanings:
+            if (meaning_ := self._meanings.get(str(refused.error))) is None:
                 raise
-            raise Refused(refused.error, self._meanings[str(refused.error)]) from refused
+            raise Refused(refused.error, meaning_) from refused
         return found
 
     def decode(self, payloads: Sequence[bytes]) -> Sequence[Raw]:

@@ -106,8 +106,6 @@ class Request(Strict):
     at: Given[int] | None = None
     count: Annotated[int, Limits(ge=1, le=2000)] | None = None
     value: Given[int] | None = None
-    level: Literal["basic", "regular", "extended"] = "basic"
-    """Device identification: which objects are asked for."""
     send: Sent | None = None
     """Text: what is sent, without terminator and checksum; `{address}` and `{<param>}` are filled in."""
     reply: Sent | None = None
@@ -133,7 +131,7 @@ class Request(Strict):
             if self.at is None or self.value is None:
                 raise ValueError("a write gives at and value")
         elif self.read == "identification":
-            allowed |= {"read", "level"}
+            allowed |= {"read"}
         else:
             allowed |= {"read", "at", "count"}
             if self.at is None or self.count is None:

@@ -26,14 +26,15 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
     loaded = load_model(path, DriverFile, text=text, refuse_empty=True)
     if loaded.model is None:
         return DriverLoad(None, loaded.errors)
-    errors: dict[ConfigError, None] = {}
+    # Told once, though found for each choice of the parameters.
+    errors: dict[tuple[Path, str], ConfigError] = {}
 
     def report(place: Path, message: str, hint: str = "", *, at_key: bool = False) -> None:
-        errors[loaded.error(place, message, hint, at_key=at_key)] = None
+        errors.setdefault((place, message), loaded.error(place, message, hint, at_key=at_key))
 
     check(loaded.model, report)
     if errors:
-        return DriverLoad(None, sorted(errors))
+        return DriverLoad(None, sorted(errors.values()))
     driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, loaded.text)
     return DriverLoad(driver, warnings=_warnings(loaded, loaded.model))
 

@@ -164,7 +164,16 @@ def channel(
                 flags = int(Flag.WARNING)
         return Outcome(value, None, flags, raw)
 
-    return make
+    def plain(raws: Sequence[Raw]) -> Outcome:
+        """The same for a number to which no rule applies: most channels of most instruments."""
+        raw = raws[at]
+        if raw is None or isinstance(raw, str):
+            return no_value(raw)
+        value = raw * scale + offset
+        return Outcome(value, None, 0, raw) if low <= value <= high else no_value(raw)
+
+    ruled = bad is not None or warn or sentinels or states is not None or bit is not None
+    return make if ruled else plain
 
 
 def _nan_reason(sentinels: Mapping[Raw, str]) -> str:

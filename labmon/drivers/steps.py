@@ -19,7 +19,6 @@ from labmon.model.reading import Raw
 
 FUNCTIONS = {"coils": 1, "discrete": 2, "holding": 3, "input": 4}
 _MODICON = {"coils": 0, "discrete": 1, "input": 3, "holding": 4}
-_LEVELS = {"basic": 1, "regular": 2, "extended": 3}
 _PLACEHOLDER = re.compile(r"\{([a-z0-9-]+)\}")
 
 
@@ -159,8 +158,12 @@ def step(request: grammar.Request, setting: Setting) -> Step:
         address, value = pdu_address(request.at, "holding", setting), int(setting.value(request.value))
         return Write(modbus.write_register(framing, setting.address, address, value), address, value)
     if request.read == "identification":
-        asked = modbus.device_identification(framing, setting.address, _LEVELS[request.level])
-        return Identification(asked, framing, setting.address, {n: f.object or 0 for n, f in fields.items()})
+        objects = {n: f.object or 0 for n, f in fields.items()}
+        highest = max(objects.values())
+        # Basic, regular or extended: what modbus.identify asks for, too.
+        code = 1 if highest < 3 else 2 if highest < 0x80 else 3
+        asked = modbus.device_identification(framing, setting.address, code)
+        return Identification(asked, framing, setting.address, objects)
     table = request.read or ""
     start, count = pdu_address(request.at, table, setting), request.count or 0
     words = [word_field(name, f, table, setting) for name, f in fields.items()]

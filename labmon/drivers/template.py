@@ -16,6 +16,7 @@ from labmon.model.reading import Raw
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|\{(?P<field>[^{}]*)\}|(?P<bracket>[\[\]])|(?P<space> +)|(?P<literal>[^\\{}\[\] ])", re.S)  # fmt: skip  # noqa: E501
 _TIME_DIGITS = {"%d": 2, "%m": 2, "%y": 2, "%Y": 4, "%H": 2, "%M": 2, "%S": 2}
+_MOST_INTEGER = 1 << 63
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
@@ -44,7 +45,7 @@ class TextField:
     def _plain(self) -> str:
         length = f"{{{self.digits}}}" if self.digits else "+"
         if self.type == "number":
-            return f".{{{self.digits}}}" if self.digits else _NUMBER
+            return rf"[0-9eE+\-. ]{length}" if self.digits else _NUMBER
         if self.type == "integer":
             return f"[0-9+-]{length}" if self.digits else r"[+-]?\d+"
         if self.type == "hex":
@@ -66,10 +67,11 @@ class TextField:
             return self.codes.get(text, text)
         if self.type == "number":
             return float(text)
-        if self.type == "integer":
-            return int(text)
-        if self.type == "hex":
-            return int(text, 16)
+        if self.type in ("integer", "hex"):
+            number = int(text, 16 if self.type == "hex" else 10)
+            if abs(number) >= _MOST_INTEGER:
+                raise ValueError(f"{self.name}: an integer of more than 63 bits")
+            return number
         if self.type == "time":
             return timegm(time.strptime(text, self.form or ""))
         return text

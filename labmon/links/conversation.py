@@ -6,11 +6,12 @@ import asyncio
 import random
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
 from labmon.links.link import Request
+from labmon.links.overdue import Overdue
+from labmon.links.timing import Timing
 from labmon.links.transport import Transport
 
 _BUFFER = 8192
@@ -18,25 +19,6 @@ _BUFFER = 8192
 _STRAY = 4
 _TURNAROUND = 0.02
 _SURFACE = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """What the line's physics and its protocol demand, in seconds.
-
-    `gap`: silence before each request. `character`: time of one character on the wire (0: no wire worth counting).
-    `identified`: replies carry the transaction id (Modbus TCP), so nothing ever needs to settle.
-    `least_quiet`: silence that ends a settling at the earliest. `latest_reply`: the declared bound after which no
-    instrument on this line answers any more; None: twice the timeout of the exchange that failed.
-    `settle_limit`: how long settling waits for a line that never becomes quiet.
-    """
-
-    gap: float = 0.0
-    character: float = 0.0
-    identified: bool = False
-    least_quiet: float = 0.1
-    latest_reply: float | None = None
-    settle_limit: float = 5.0
 
 
 class Traffic(NamedTuple):
@@ -82,7 +64,7 @@ class Conversation:
         self._safe_at = 0.0
         self._stray = 0
         self._late = 0
-        self._overdue: _Overdue | None = None
+        self._overdue: Overdue | None = None
         self._why_lost = "not open"
         self.slowest = 0.0
         """The slowest reply seen, late ones included, in seconds."""
@@ -211,7 +193,7 @@ class Conversation:
 
     def _failed(self, request: Request, timeout: float) -> None:
         """Remember what may still come, and until when."""
-        self._overdue = _Overdue(request, self._transaction, self._sent, self._buffer)
+        self._overdue = Overdue(request, self._transaction, self._sent, self._buffer)
         if self._timing.identified:
             return
         self._dirty = True
@@ -331,26 +313,6 @@ class Conversation:
             self._late += overdue.late
             self.slowest = max(self.slowest, now - overdue.sent)
             self._overdue = None
-
-
-class _Overdue:
-    """A request that was not answered in time, kept to recognise its late reply when it passes."""
-
-    __slots__ = ("buffer", "late", "request", "sent", "transaction")
-
-    def __init__(self, request: Request, transaction: int, sent: float, buffer: bytes) -> None:
-        self.request = request
-        self.transaction = transaction
-        self.sent = sent
-        self.buffer = buffer
-        self.late = 0
-
-    def answered(self) -> bool:
-        """Whether its reply is there."""
-        try:
-            return self.request.match(self.buffer, self.transaction) is not None
-        except Exception:  # noqa: BLE001 - Garbled, Refused: whatever it says, this only counts replies
-            return False
 
 
 def _wake(pause: asyncio.Future[None]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from labmon.links.conversation import Conversation, Timing
+from labmon.links.conversation import Conversation
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.serial_port import SerialTransport
 from labmon.links.tcp import TcpTransport
+from labmon.links.timing import Timing
 
 Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
 

@@ -91,7 +91,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the socket's options."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of asyncio's
+        # Not an isinstance check: uvloop's transports do not derive from asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
         sock: socket.socket = transport.get_extra_info("socket")
         self._fd = sock.fileno()
         self._poll.register(self._fd, select.POLLIN)

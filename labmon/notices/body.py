@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labmon.model.event import AlarmClass, Event, EventKind
+from labmon.model.event import AlarmClass, Event
 from labmon.notices import technical
 from labmon.notices.matter import ACTIVE, UNACKNOWLEDGED, Matter, listed, since, standing
 from labmon.notices.notice import NoticeKind
@@ -12,6 +12,7 @@ from labmon.notices.words import between
 
 _TITLE = "What to do:"
 _ASSESS = "  Have the material assessed by the site's procedure before it is used."
+_UNMEANT = "  If this was not meant, watch the material yourself and call an engineer."
 _LOOK = "  Go and look, and follow the site's procedure. No instruction is configured."
 
 
@@ -31,6 +32,7 @@ def _title(matter: Matter) -> str:
         NoticeKind.RAISED: what,
         NoticeKind.NOT_MEASURED: f"{what}, AND NO LONGER MEASURED",
         NoticeKind.ACKNOWLEDGED: f"{what}: ACKNOWLEDGED",
+        NoticeKind.REMOVED: "ALARM TAKEN OUT OF THE CONFIGURATION",
     }[matter.kind]
 
 
@@ -45,18 +47,18 @@ def _statement(matter: Matter) -> list[str]:
             "The alarm cannot clear before the value is read again.",
         ]
         lines += [f"Last value: {matter.compared(event.value, event)}."] if event.value is not None else []
+    elif matter.kind is NoticeKind.REMOVED:
+        lines = [f"{matter.sentence_name}: the alarm {event.detail or 'is watched no more'}."]
     elif matter.kind is NoticeKind.CLEARED:
         lines = [matter.breach(story.raised)] if matter.untold and story.raised is not None else []
         lines.append(_cleared(matter))
     else:
         lines = [matter.breach(event, f"at {matter.short(event.time)} " if matter.late else "")]
-        if event.kind is EventKind.IN_SERVICE:
-            lines.append("The device has come back into service with this alarm active.")
     if matter.technical and matter.kind is NoticeKind.RAISED:
         lines.append(matter.words.meaning)
     if story.acknowledged is not None and matter.kind is not NoticeKind.ACKNOWLEDGED:
         lines.append(f"{_acknowledgement(matter, story.acknowledged)}.")
-    if matter.technical and event.detail:
+    if event.detail and matter.kind is not NoticeKind.REMOVED:
         lines.append(f"Reported: {event.detail}")
     return [line for line in [*lines, *_merged(matter)] if line]
 
@@ -67,11 +69,10 @@ def _acknowledgement(matter: Matter, event: Event) -> str:
 
 
 def _acknowledged_what(matter: Matter) -> str:
-    if matter.technical or matter.event.limit is None:
-        return f"Alarm: {matter.sentence_name} {matter.words.is_ if matter.technical else 'out of limits'}."
-    return (
-        f"Alarm: {matter.sentence_name}, {matter.event.direction} {matter.level} {matter.quantity(matter.event.limit)}."
-    )
+    event, name = matter.event, matter.sentence_name
+    if matter.technical or event.limit is None:
+        return f"Alarm: {name} {matter.words.is_ if matter.technical else 'out of limits'}."
+    return f"Alarm: {name}, {event.direction} {matter.level} {matter.quantity(event.limit)}."
 
 
 def _cleared(matter: Matter) -> str:
@@ -82,7 +83,9 @@ def _cleared(matter: Matter) -> str:
         return f"{matter.sentence_name} {matter.words.over}.{lasted}"
     value = f": {matter.quantity(event.value)}" if event.value is not None else ""
     limit = f" ({event.direction} {matter.level} {matter.quantity(event.limit)})" if event.limit is not None else ""
-    return f"{matter.sentence_name} is back in limits{value}{limit}.{lasted}"
+    peak = matter.view.peak if matter.view is not None else None
+    worst = f" The worst value was {matter.quantity(peak)}." if peak is not None else ""
+    return f"{matter.sentence_name} is back in limits{value}{limit}.{lasted}{worst}"
 
 
 def _merged(matter: Matter) -> list[str]:
@@ -109,7 +112,8 @@ def _now(matter: Matter) -> list[str]:
     if not view.measured:
         lines[0] = f"Now ({moment}): {standing(view.state)}, and NOT being measured."
     elif view.value is not None:
-        lines[0] = f"Now ({moment}): {standing(view.state)}, {matter.compared(view.value, matter.event)}."
+        worst = f", worst {matter.quantity(view.peak)}" if view.peak is not None else ""
+        lines[0] = f"Now ({moment}): {standing(view.state)}, {matter.compared(view.value, matter.event)}{worst}."
     return lines
 
 
@@ -122,19 +126,15 @@ def _standing_now(matter: Matter) -> str:
 def _todo(matter: Matter) -> list[str]:
     if matter.kind is NoticeKind.ACKNOWLEDGED:
         return []
+    if matter.kind is NoticeKind.REMOVED:
+        return [_TITLE, _UNMEANT]
     if matter.kind is NoticeKind.CLEARED:
-        action = matter.event.alarm_class is AlarmClass.ACTION
-        return (
-            ["What to do:", "  Have the material assessed by the site's procedure before it is used."] if action else []
-        )
-    texts = [matter.channel.instruction if matter.channel else "", matter.device.instruction if matter.device else ""]
+        return [_TITLE, _ASSESS] if matter.event.alarm_class is AlarmClass.ACTION else []
+    texts = [about.instruction for about in (matter.channel, matter.device) if about is not None]
     lines = [f"  {line.strip()}" for text in dict.fromkeys(texts) for line in text.splitlines() if line.strip()]
     if matter.technical and matter.words.check:
         lines.insert(0, f"  {matter.words.check}")
-    return [
-        "What to do:",
-        *(lines or ["  Go and look, and follow the site's procedure. No instruction is configured."]),
-    ]
+    return [_TITLE, *(lines or [_LOOK])]
 
 
 def _affected(matter: Matter) -> list[str]:
@@ -166,11 +166,11 @@ def _where(matter: Matter) -> list[str]:
         rows.append(("Place", matter.channel.place))
     else:
         rows.append(("Channel", event.channel))
-    if (area := plant.areas.get(event.area)) is not None:
+    if (area := plant.areas.get(matter.area)) is not None:
         grade = f", grade {area.grade}" if area.grade != "none" else ""
         rows.append(("Area", f"{area.name}{grade}, {area.state.replace('-', ' ')}"))
     else:
-        rows.append(("Area", event.area))
+        rows.append(("Area", matter.area))
     if matter.technical and (line := plant.lines.get(event.line)) is not None:
         rows.append(("Line", f"{line.name} ({line.id}), {line.endpoint}"))
     table = _table(rows)
@@ -187,6 +187,7 @@ def _when(matter: Matter) -> list[str]:
         NoticeKind.CLEARED: "Cleared",
         NoticeKind.ACKNOWLEDGED: "Acknowledged",
         NoticeKind.NOT_MEASURED: "Not measured since",
+        NoticeKind.REMOVED: "Taken out",
         NoticeKind.RAISED: "",
     }[matter.kind]
     rows += [(name, full(event.time))] if name else []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from labmon.config.secrets import SecretError
 from labmon.config.site import Person
 from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
 from labmon.notices.attempt import Attempt
@@ -216,8 +217,9 @@ class NoticeChannel:
         else:
             self._condition.refused(person.id, now, answer.text)
             log.error("notice %s for %s refused by %s: %s", notice.id, person.id, self.id, answer.text)
-        await box.done(story)
+        # Before the cursor: the record and the cursor's move can share a commit.
         self._around.on_event(self._record(person, notice, answer))
+        await box.done(story)
 
     def _record(self, person: Person, notice: Notice, answer: Answer) -> Event:
         moment, about = self._around.clock(), notice.event
@@ -243,7 +245,8 @@ class NoticeChannel:
 
     def _fail(self, began: float, exc: Exception, notice: Notice) -> None:
         now = time.monotonic()
-        text, reached = (str(exc), exc.reached) if isinstance(exc, ChannelFailed) else (repr(exc), True)
+        text = str(exc) if isinstance(exc, ChannelFailed | SecretError) else repr(exc)
+        reached = exc.reached if isinstance(exc, ChannelFailed) else not isinstance(exc, SecretError)
         if not self._condition.down:
             log.warning("notice channel %s fails: %s", self.id, text)
         self._condition.failed(began, text)

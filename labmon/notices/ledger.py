@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from labmon.model.event import AlarmState, Event, EventKind
 from labmon.notices.notice import Outcome
-from labmon.notices.pending import is_raise
 
 Target = tuple[str, str]
 """Notice channel id and person id."""
@@ -35,7 +35,7 @@ class Ledger:
         if event.kind is EventKind.NOTICE:
             if event.outcome == Outcome.ACCEPTED:
                 self.told(event.alarm, event.occurrence, (event.by, event.to))
-        elif is_raise(event):
+        elif event.kind is EventKind.RAISED:
             if entry is None or entry.occurrence != event.occurrence:
                 self._open[event.alarm] = Open(event.occurrence, seq)
             elif entry.seq is None:
@@ -54,10 +54,9 @@ class Ledger:
         entry = self._open.get(alarm)
         return frozenset(entry.told) if entry is not None and entry.occurrence == occurrence else frozenset()
 
-    def everybody(self) -> set[Target]:
-        """Everybody who was told of any open occurrence."""
-        return {target for entry in self._open.values() for target in entry.told}
+    def oldest(self, alarms: Collection[str]) -> int | None:
+        """Sequence number of the oldest raise still open, among `alarms`: those that are not normal now.
 
-    def oldest(self) -> int | None:
-        """Sequence number of the oldest raise that is still open."""
-        return min((e.seq for e in self._open.values() if e.seq is not None), default=None)
+        An occurrence that ended out of service ended in silence, so its alarm's own state has the last word.
+        """
+        return min((e.seq for a, e in self._open.items() if e.seq is not None and a in alarms), default=None)

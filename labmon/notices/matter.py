@@ -101,9 +101,15 @@ class Matter:
         return f"{self.name[:1].upper()}{self.name[1:]}"
 
     @property
+    def area(self) -> str:
+        """Id of the area of the channel or device concerned; empty for a line or the gateway."""
+        place = self.channel or self.device
+        return self.event.area or (place.area if place is not None else "")
+
+    @property
     def areas(self) -> str:
         """Names of the areas concerned."""
-        ids = [self.event.area] if self.event.area else []
+        ids = [self.area] if self.area else []
         ids = ids or list(dict.fromkeys(d.area for d in technical.devices(self.event, self.plant)))
         return listed(self.plant.areas[i].name if i in self.plant.areas else i for i in ids)
 

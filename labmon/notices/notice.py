@@ -19,6 +19,7 @@ class NoticeKind(StrEnum):
     CLEARED = "cleared"
     ACKNOWLEDGED = "acknowledged"
     NOT_MEASURED = "not-measured"
+    REMOVED = "removed"
 
 
 class AlarmNow(Protocol):
@@ -39,6 +40,10 @@ class AlarmNow(Protocol):
     @property
     def value(self) -> float | None:
         """The latest value, in the channel's unit; None for a technical alarm or where none was read."""
+
+    @property
+    def peak(self) -> float | None:
+        """The worst value of this occurrence so far; None for a technical alarm."""
 
     @property
     def measured(self) -> bool:

@@ -19,7 +19,7 @@ from labmon.notices.ledger import Ledger, Target
 from labmon.notices.mailbox import Journal, Mailbox
 from labmon.notices.matter import House
 from labmon.notices.notice import AlarmNow, Outcome, Sender
-from labmon.notices.pending import is_raise, is_silent
+from labmon.notices.pending import is_silent
 from labmon.notices.routing import Routes
 from labmon.notices.webhook import WebhookSender
 from labmon.notices.words import SiteClock
@@ -28,18 +28,11 @@ log = logging.getLogger(__name__)
 
 _PAGE = 500
 _OPEN = "notices.open"
-_TOLD = (
-    EventKind.RAISED,
-    EventKind.CLEARED,
-    EventKind.ACKNOWLEDGED,
-    EventKind.NOT_MEASURED,
-    EventKind.MEASURED_AGAIN,
-)
 _RECENT = 5000
 
 
 class Notifier:
-    """Tells people of alarms: raised, cleared, acknowledged, and an active one that is no longer measured.
+    """Tells people of alarms: raised, cleared, acknowledged, no longer measured though active, no longer watched.
 
     Each person on each notice channel has a durable cursor `notices.<channel>.<person>`, which moves only after the far
     end accepted (or refused for good) the message. Delivery is at least once; see `Mailbox` for the one message that a
@@ -69,6 +62,7 @@ class Notifier:
     ) -> None:
         users = list(users)
         self._journal = journal
+        self._views = views
         self._clock = clock
         self._timing = timing or Timing()
         self._people = {person.id: person for person in config.people}
@@ -113,8 +107,8 @@ class Notifier:
         try:
             async with asyncio.timeout(0.7):
                 await self._settle(force=True)
-        except TimeoutError:
-            log.warning("stopped before all notice cursors were stored; some notices may be repeated")
+        except Exception as exc:  # noqa: BLE001 - stopping goes on; without its cursor a notice may be repeated
+            log.warning("not all notice cursors were stored on stopping: %r", exc)
         await asyncio.gather(*(box.close() for box in self._boxes()))
 
     def wake(self) -> None:
@@ -194,7 +188,8 @@ class Notifier:
                 self._position = seq
                 self._unmoved += 1
             await self._settle()
-            if len(page) < _PAGE:
+            # A short page is not the end: damaged events are left out of it.
+            if not page:
                 return
 
     async def _recall(self, event: Event) -> None:
@@ -223,14 +218,12 @@ class Notifier:
         return seq is None or seq > box.read
 
     def _whom(self, event: Event, told: frozenset[Target]) -> set[Target]:
-        if is_silent(event) or not (event.kind in _TOLD or is_raise(event)):
+        if is_silent(event):
             return set()
         if event.kind in (EventKind.NOT_MEASURED, EventKind.MEASURED_AGAIN):
             technical = event.alarm_class is AlarmClass.TECHNICAL
             return set() if technical else self._routes.of(event) | told
-        if event.kind is EventKind.IN_SERVICE:
-            return self._routes.of(event) - told
-        return self._routes.of(event) if is_raise(event) else self._routes.of(event) | told
+        return self._routes.of(event) | (set() if event.kind is EventKind.RAISED else told)
 
     # Cursors
 
@@ -240,7 +233,7 @@ class Notifier:
             return
         self._unmoved = 0
         bounds = [self._position, *(box.stored for box in self._boxes())]
-        if (oldest := self._ledger.oldest()) is not None:
+        if (oldest := self._ledger.oldest({view.alarm for view in self._views()})) is not None:
             bounds.append(oldest - 1)
         if min(bounds) > self._open_stored:
             await self._journal.advance(_OPEN, min(bounds))

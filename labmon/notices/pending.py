@@ -7,21 +7,24 @@ from dataclasses import dataclass, field
 from labmon.model.event import AlarmState, Event, EventKind
 from labmon.notices.notice import NoticeKind
 
-_RAISING = (AlarmState.UNACK, AlarmState.LATCH_UNACK)
-
-
-def is_raise(event: Event) -> bool:
-    """Say whether `event` starts something that people have to be told of.
-
-    An alarm that comes back from out of service active and unacknowledged is such a start: nobody was told while its
-    device was out of service.
-    """
-    return event.kind is EventKind.RAISED or (event.kind is EventKind.IN_SERVICE and event.state in _RAISING)
+_TOLD = frozenset(
+    {
+        EventKind.RAISED,
+        EventKind.CLEARED,
+        EventKind.ACKNOWLEDGED,
+        EventKind.NOT_MEASURED,
+        EventKind.MEASURED_AGAIN,
+        EventKind.REMOVED,
+    }
+)
 
 
 def is_silent(event: Event) -> bool:
-    """Say whether `event` sends nothing to anybody: it is about no alarm, or its device is out of service."""
-    return not event.alarm or event.state is AlarmState.OOSRV or event.kind is EventKind.NOTICE
+    """Say whether `event` sends nothing to anybody: it is about no alarm, or its device is out of service.
+
+    Coming back into service is silent too: an alarm that was raised meanwhile is raised then.
+    """
+    return not event.alarm or event.state is AlarmState.OOSRV or event.kind not in _TOLD
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class Pending:
     last: int | None = None
     raised: Event | None = None
     cleared: Event | None = None
+    """How the occurrence ended, also by its rule's removal from the configuration."""
     acknowledged: Event | None = None
     unmeasured: Event | None = None
     earlier: int = 0
@@ -59,7 +63,7 @@ class Pending:
     def kind(self) -> NoticeKind | None:
         """What the message will be about: the latest that holds."""
         if self.cleared is not None:
-            return NoticeKind.CLEARED
+            return NoticeKind.REMOVED if self.cleared.kind is EventKind.REMOVED else NoticeKind.CLEARED
         if self.raised is not None:
             return NoticeKind.RAISED
         if self.acknowledged is not None:
@@ -81,9 +85,9 @@ class Pending:
         """Take in the next event of this alarm."""
         self.newest = event
         self.place(seq, event.uid)
-        if is_raise(event):
+        if event.kind is EventKind.RAISED:
             self._again(event)
-        elif event.kind is EventKind.CLEARED:
+        elif event.kind in (EventKind.CLEARED, EventKind.REMOVED):
             self.cleared, self.unmeasured = event, None
         elif event.kind is EventKind.ACKNOWLEDGED:
             self.acknowledged = event

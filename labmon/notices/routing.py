@@ -39,6 +39,8 @@ class Routes:
     def _areas(self, event: Event) -> Iterable[str]:
         if event.area:
             return [event.area]
+        if event.channel in self._plant.channels:
+            return [self._plant.channels[event.channel].area]
         if event.device in self._plant.devices:
             return [self._plant.devices[event.device].area]
         line = self._plant.lines.get(event.line)

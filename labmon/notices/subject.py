@@ -22,6 +22,8 @@ def _headline(matter: Matter) -> str:
         return f"{grade} {matter.name} NOT MEASURED, alarm still active"
     if matter.kind is NoticeKind.ACKNOWLEDGED:
         return f"ACKNOWLEDGED by {matter.house.who(event.user)}: {grade} {_acknowledged(matter)}"
+    if matter.kind is NoticeKind.REMOVED:
+        return f"NO LONGER WATCHED {matter.name}, the alarm was taken out of the configuration"
     if matter.untold and raised is not None:
         when = f"{matter.short(since(raised))} to {matter.short(event.time)}"
         over = "OVER, told late" if matter.late else "OVER at once"

@@ -73,9 +73,13 @@ TYPICAL = {
     ("co2-probe", "co2"): Typical(50_000.0, 120.0, 25.0, 450.0),
     ("ph-sensor", "ph"): Typical(7.2, 0.004, 120.0),
     ("ph-sensor", "temperature"): Typical(37.0, 0.02, 120.0),
-    ("oxygen-sensor", "do"): Typical(40.0, 0.3, 60.0),
+    ("oxygen-sensor", "oxygen"): Typical(40.0, 0.3, 60.0),
     ("oxygen-sensor", "temperature"): Typical(37.0, 0.02, 120.0),
-    ("pressure-transmitter", "pressure"): Typical(15.0, 0.4, 3.0, 1.0),
-    ("freezer", "temperature"): Typical(-80.0, 0.2, 300.0, 20.0),
+    ("room-pressure", "pressure"): Typical(15.0, 0.4, 3.0, 1.0),
+    ("circulator", "temperature"): Typical(37.0, 0.03, 60.0),
+    ("gas-flow", "mass-flow"): Typical(0.25, 0.002, 5.0),
+    ("particle-counter", "counts-1"): Typical(12.0, 0.0, 5.0, counts=True),
+    ("particle-counter", "counts-2"): Typical(0.05, 0.0, 5.0, counts=True),
+    ("freezer", "thermocouple-7"): Typical(-80.0, 0.2, 300.0, 20.0),
 }
 """By the driver's class and channel; what is not here stays where its example puts it."""

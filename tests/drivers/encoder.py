@@ -116,22 +116,26 @@ class Composer:
         registers = [b"\0\0"] * request["count"]
         for name, field in fields.items():
             at = self.pdu(field["at"], table) - start
-            if field["type"] == "bit":
-                word = int.from_bytes(registers[at], "big") | int(self.raws[name]) << field["bit"]
-                registers[at] = word.to_bytes(2, "big")
-            elif field["type"] in ("u8", "i8"):
-                byte = (int(self.raws[name]) & 0xFF).to_bytes(1, "big")
-                high, low = registers[at][:1], registers[at][1:]
-                registers[at] = byte + low if field.get("byte") == "high" else high + byte
+            order = self.value(field.get("order", self.document.get("order", "ABCD")))
+            if field["type"] in ("bit", "u8", "i8"):
+                # Part of a register: bits and bytes are counted in the number that the register is.
+                endian = "little" if order in ("BADC", "DCBA") else "big"
+                number = int.from_bytes(registers[at], endian)
+                if field["type"] == "bit":
+                    number |= int(self.raws[name]) << field["bit"]
+                else:
+                    shift = 8 if field.get("byte") == "high" else 0
+                    number = number & ~(0xFF << shift) | (int(self.raws[name]) & 0xFF) << shift
+                registers[at] = number.to_bytes(2, endian)
             else:
-                order = self.value(field.get("order", self.document.get("order", "ABCD")))
                 data = words(field["type"], order, self.raws[name], field.get("registers"))
                 for n in range(len(data) // 2):
                     registers[at + n] = data[2 * n : 2 * n + 2]
         return b"".join(registers)
 
     def identification(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
-        level = {"basic": 1, "regular": 2, "extended": 3}[request.get("level", "basic")]
+        highest = max(f["object"] for f in request["fields"].values())
+        level = 3 if highest >= 0x80 else 2 if highest >= 3 else 1
         head = bytes([0x2B, 0x0E, level])
         body = b""
         objects = sorted((f["object"], self.raws[n]) for n, f in request["fields"].items() if n in self.raws)

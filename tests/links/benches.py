@@ -99,7 +99,7 @@ class Bench:
             "closing": lambda: [HANG_UP],
             "closing inside": lambda: [Say(right[:middle]), HANG_UP],
             "exception": lambda: [Say(self.refusal(request))],
-            "byte by byte": lambda: [Say(right[i : i + 1], 0.0005 * i) for i in range(len(right))],
+            "byte by byte": lambda: [Say(right[i : i + 1], 0.001 * (i + 1)) for i in range(len(right))],
             "only the previous": lambda: [Say(previous)],
             "babble": lambda: [Say(b"\x55" * 4000), Say(b"\x55" * 4000, 0.01), Say(b"\x55" * 4000, 0.02)],
         }

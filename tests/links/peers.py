@@ -12,7 +12,7 @@ import socket
 import time
 import tty
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Say(NamedTuple):
@@ -190,8 +190,7 @@ class _PeerConnection(asyncio.Protocol):
         self._peer = peer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._peer.connections += 1
         self._peer._current = self

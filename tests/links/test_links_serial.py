@@ -17,11 +17,12 @@ from benches import AsciiBench, RtuBench, TextBench
 from peers import PtyPeer, Say
 
 from labmon.links import modbus
-from labmon.links.conversation import Conversation, Timing
+from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Silent
 from labmon.links.opening import make_link, open_link
 from labmon.links.serial_port import SerialTransport, holders
+from labmon.links.timing import Timing
 
 UNIT = 5
 
@@ -56,7 +57,7 @@ class StrictUnit:
 
 
 async def exchange_on_strict_unit(
-    baud: int, timing: Timing | None = None, requests: int = 40
+    baud: int, timing: Timing | None = None, requests: int = 40, timeout: float = 10.0
 ) -> tuple[int, StrictUnit]:
     strict = StrictUnit(SerialEndpoint("", baud).t35)
     answered = 0
@@ -69,7 +70,7 @@ async def exchange_on_strict_unit(
         await link.open()
         for number in range(requests):
             try:
-                assert await link.exchange(read(number), 0.05) == expected(number)
+                assert await link.exchange(read(number), timeout) == expected(number)
                 answered += 1
             except Silent:
                 pass
@@ -91,7 +92,7 @@ def test_a_strict_unit_answers_every_request_on_uvloop(baud: int) -> None:
 
 async def test_a_strict_unit_ignores_who_steals_the_silence() -> None:
     """The strict unit can fail: without the gap it ignores requests."""
-    answered, strict = await exchange_on_strict_unit(9600, Timing(gap=0.0, least_quiet=0.01), 10)
+    answered, strict = await exchange_on_strict_unit(9600, Timing(gap=0.0, least_quiet=0.01), 10, 0.05)
     assert strict.ignored > 0
     assert answered < 10
 
@@ -200,14 +201,14 @@ async def test_close_fails_the_waiter_at_once() -> None:
 async def test_a_cancelled_caller_s_reply_is_nobody_s(make: type[RtuBench]) -> None:
     async with make(0.08) as bench:
         bench.hostile[1] = "late"
-        assert await bench.link.exchange(bench.request(0), 0.08) == bench.expected(0)
+        assert await bench.link.exchange(bench.request(0), 10.0) == bench.expected(0)
         waiting = asyncio.create_task(bench.link.exchange(bench.request(1), 0.08))
         while len(bench.peer.requests) < 2:
             await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert await bench.link.exchange(bench.request(2), 0.08) == bench.expected(2)
+        assert await bench.link.exchange(bench.request(2), 10.0) == bench.expected(2)
         # Cancelled while it settles, before anything was sent.
         bench.hostile[3] = "silent"
         with pytest.raises(Silent):
@@ -218,7 +219,7 @@ async def test_a_cancelled_caller_s_reply_is_nobody_s(make: type[RtuBench]) -> N
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert len(bench.peer.requests) == 4
-        assert await bench.link.exchange(bench.request(5), 0.08) == bench.expected(5)
+        assert await bench.link.exchange(bench.request(5), 10.0) == bench.expected(5)
 
 
 async def test_one_owner() -> None:
@@ -247,11 +248,11 @@ async def test_local_echo_is_removed_and_never_confirms_a_write() -> None:
     async with PtyPeer(peers.split_rtu, lambda request, number: script[number](request)) as peer:
         link = await open_link(SerialEndpoint(peer.port, 115200, local_echo=True), "modbus-rtu", least_quiet=0.01)
         write = modbus.write_register("modbus-rtu", UNIT, 24, 7)
-        assert await link.exchange(read(0), 0.1) == expected(0)
-        assert await link.exchange(write, 0.1) == b"\x00\x18\x00\x07"
+        assert await link.exchange(read(0), 10.0) == expected(0)
+        assert await link.exchange(write, 10.0) == b"\x00\x18\x00\x07"
         with pytest.raises(Silent):
             await link.exchange(write, 0.1)
-        assert await link.exchange(read(3), 0.1) == expected(3)
+        assert await link.exchange(read(3), 10.0) == expected(3)
         with pytest.raises(Garbled, match="local echo"):
             await link.exchange(read(4), 0.1)
         await link.close()
@@ -322,6 +323,22 @@ async def test_an_abandoned_opening_leaves_nothing_open(monkeypatch: pytest.Monk
         go.set()
         await eventually(lambda: opened and not any(port.is_open for port in opened))
         await eventually(lambda: not any(t.name.startswith("open ") for t in threading.enumerate()))
+
+
+@pytest.mark.parametrize(("stray", "settles"), [(b"\x00", False), (peers.rtu(UNIT, b"\x83\x02"), True)])
+async def test_who_answers_unasked_may_be_one_reply_behind(stray: bytes, settles: bool, eventually: Any) -> None:
+    """A whole reply that nobody asked for makes the line settle; the single byte of a turnaround costs nothing."""
+    async with PtyPeer(peers.split_rtu, right) as peer:
+        link = await open_link(SerialEndpoint(peer.port, 115200), "modbus-rtu", least_quiet=0.3, trace=9)
+        assert await link.exchange(read(0), 10.0) == expected(0)
+        assert link.trace is not None
+        seen = len(link.trace)
+        peer.send(stray)
+        await eventually(lambda: len(link.trace) > seen)
+        came = link.trace[-1].time
+        assert await link.exchange(read(1), 10.0) == expected(1)
+        assert (peer.requests[1][0] - came >= 0.3) is settles
+        await link.close()
 
 
 async def test_a_line_that_never_pauses_is_never_sent_to() -> None:

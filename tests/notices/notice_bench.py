@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from labmon.config.secrets import SecretError
 from labmon.config.site import NoticesConfig, User
+from labmon.config.types import Secret
 from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
 from labmon.model.plant import Area, Channel, Device, LineInfo, Plant
 from labmon.notices.channel import Timing
@@ -133,6 +135,7 @@ class View:
     state: AlarmState = AlarmState.UNACK
     value: float | None = 38.4
     measured: bool = True
+    peak: float | None = None
 
 
 class MemoryJournal:
@@ -175,6 +178,8 @@ class Bench:
     now: int = NOON
     timing: Timing = FAST
     notifier: Notifier | None = None
+    locked: bool = False
+    """Secrets cannot be read."""
 
     def start(self) -> None:
         self.notifier = Notifier(
@@ -184,7 +189,7 @@ class Bench:
             lambda: self.views,
             lambda alarm, active, detail: self.conditions.append((alarm, active, detail)),
             self._record,
-            lambda secret: f"secret of {secret.file}",
+            self._secret,
             users=USERS,
             clock=lambda: self.now,
             timing=self.timing,
@@ -210,10 +215,20 @@ class Bench:
         if self.notifier is not None:
             self.notifier.wake()
 
+    @property
+    def condition(self) -> tuple[str, bool, str]:
+        """The condition reported last; all empty before the first."""
+        return self.conditions[-1] if self.conditions else ("", False, "")
+
     def settled(self, *targets: str) -> bool:
         """Every cursor named has passed everything that concerns people."""
         last = max(n for n, e in enumerate(self.journal.events, 1) if e.kind is not EventKind.NOTICE)
         return all(self.journal.cursors.get(f"notices.{t}", 0) >= 10 * last for t in targets)
+
+    def _secret(self, secret: Secret) -> str:
+        if self.locked:
+            raise SecretError(f"secret file {secret.file}: cannot be read")
+        return f"secret of {secret.file}"
 
     def _record(self, record: Event) -> None:
         self.records.append(record)

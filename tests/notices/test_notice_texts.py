@@ -62,7 +62,7 @@ def cases() -> dict[str, Notice]:
     silence = {**OWN, "channel": "incubator-1.temperature"}
     return {
         "action-raised": letter(raised, views=[View(value=38.1)]),
-        "action-raised-late-active": letter(raised, after=4 * HOUR, views=[View()]),
+        "action-raised-late-active": letter(raised, after=4 * HOUR, views=[View(peak=39.0)]),
         "action-raised-late-unmeasured": letter(raised, after=4 * HOUR, views=[View(measured=False)]),
         "action-raised-late-acknowledged": letter(raised, acked, after=4 * HOUR, views=[View(state=ACKED)]),
         "action-over-told-late": letter(raised, acked, replace(cleared, state=NORM), after=6 * HOUR),
@@ -75,16 +75,27 @@ def cases() -> dict[str, Notice]:
             after=6 * HOUR,
             views=[View(occurrence="occ-3")],
         ),
-        "action-cleared": letter(cleared, after=1501, views=[View(state=RTNUN, value=37.2)]),
+        "action-cleared": letter(cleared, after=1501, views=[View(state=RTNUN, value=37.2, peak=38.9)]),
         "action-cleared-acknowledged": letter(replace(cleared, state=NORM), after=1501),
         "action-acknowledged": letter(acked, after=241, views=[View(state=ACKED)]),
         "action-not-measured": letter(
-            event("not-measured", 60, value=38.2), after=121, views=[View(measured=False, value=38.2)]
+            event("not-measured", 60, value=38.2, detail="silent"), after=121, views=[View(measured=False, value=38.2)]
         ),
         "action-not-journaled": letter(raised, views=[View(value=38.1)], journaled=False),
         "action-particles": letter(event("raised", **PARTICLES), views=[]),
         "alert-raised": letter(event("raised", **CO2), views=[View("incubator-1.co2.alert-low", value=4.6)]),
-        "back-in-service": letter(event("in-service"), views=[View(value=38.1)]),
+        "back-in-service": letter(event("raised", detail="was raised while out of service"), views=[View(value=38.1)]),
+        "alarm-removed": letter(
+            event(
+                "removed",
+                alarm_class=None,
+                limit=None,
+                unit="",
+                direction="",
+                state=NORM,
+                detail="was UNACK when its rule left the configuration; it is watched no more",
+            )
+        ),
         "line-lost": letter(
             technical("line.rs485-a.lost", **LINE, detail="/dev/labmon-a: no such device"),
             views=[View(state=ACKED, measured=False)],

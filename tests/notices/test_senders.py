@@ -30,7 +30,7 @@ async def failure(bench: Bench, eventually: Any, raised: Event | None = None) ->
     bench.happen(raised or event("raised"))
     await eventually(lambda: any(active for _, active, _ in bench.conditions))
     assert not bench.settled(*(f"{channel}.{person}" for channel, person in _targets(bench)))
-    return bench.conditions[-1][2]
+    return bench.condition[2]
 
 
 def _targets(bench: Bench) -> list[tuple[str, str]]:
@@ -62,6 +62,15 @@ async def test_a_wrong_password_is_the_channels_failure(authority: Any, eventual
     assert text.startswith(f"mail server 127.0.0.1:{server.port} refuses the login: 535")
     assert "secret of" not in text
     assert not server.mails
+
+
+async def test_a_secret_that_cannot_be_read_is_the_channels_failure(eventually: Any) -> None:
+    async with WebhookServer() as hook, Bench(configure([hook_channel(hook.url, secret={"file": "/gone"})])) as bench:
+        bench.locked = True
+        assert await failure(bench, eventually) == "secret file /gone: cannot be read"
+        assert not hook.posts
+        bench.locked = False
+        await eventually(lambda: bench.settled(*HOOK))
 
 
 @pytest.mark.parametrize("implicit", [False, True])
@@ -172,7 +181,7 @@ async def test_webhook_that_fails_is_tried_until_it_accepts(status: int, eventua
         assert await failure(bench, eventually) == f"webhook 127.0.0.1 answers {status} Answered"
         hook.status = 202
         await eventually(lambda: bench.settled(*HOOK))
-        await eventually(lambda: bench.conditions[-1] == ("gateway.notices.hook", False, ""))
+        await eventually(lambda: bench.condition == ("gateway.notices.hook", False, ""))
     assert len(hook.accepted()) == 1
 
 
@@ -182,7 +191,7 @@ async def test_webhook_that_refuses_the_message_is_recorded_and_passed(eventuall
         bench.happen(event("raised"))
         await eventually(lambda: bench.settled(*HOOK))
         assert {r.outcome for r in bench.records} == {"refused"}
-        await eventually(lambda: bench.conditions[-1][1])
+        await eventually(lambda: bench.condition[1])
     assert len(hook.posts) == 1
 
 

@@ -95,7 +95,8 @@ class MailServer:
         """Stop listening and abort every connection, as a killed process does."""
         if self._server is None:
             return
-        self._server.close()
+        server, self._server = self._server, None
+        server.close()
         self._released.set()
         handlers = [p._handler_coroutine for p in self._protocols if p._handler_coroutine is not None]
         for transport in list(self._transports):
@@ -103,10 +104,9 @@ class MailServer:
         for handler in handlers:
             handler.cancel()
         await asyncio.gather(*handlers, return_exceptions=True)
-        await self._server.wait_closed()
+        await server.wait_closed()
         self._protocols.clear()
         self._transports.clear()
-        self._server = None
 
     def release(self) -> None:
         """Let hanging conversations go on."""
@@ -171,8 +171,10 @@ class _Smtp(SMTP):
             super().__init__(owner, hostname="mail.test", loop=asyncio.get_running_loop(), **options)
 
     def connection_made(self, transport: Any) -> None:
-        self._owner._transports.add(transport)
         super().connection_made(transport)
+        if self._owner._server is None:
+            transport.abort()  # Accepted just before the kill.
+        self._owner._transports.add(transport)
 
     async def _handle_client(self) -> None:
         try:
