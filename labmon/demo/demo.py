@@ -47,6 +47,8 @@ class Demo:
         self.influx = _influx()
         self.console = Console() if not quiet else Console(width=150, file=io.StringIO())
         self.last: RenderableType = ""
+        self.status: dict[str, Any] = {"missed": 0, "lost": {"exchanges": 0}}
+        """What the daemon last said of itself."""
 
     async def run(self) -> dict[str, Any]:
         """Run, clean up, and return what happened as one JSON-ready object."""
@@ -73,12 +75,20 @@ class Demo:
             result = await asyncio.to_thread(self._tally, time.monotonic() - began)
         finally:
             await self.watch.stop()
-            for name in list(self.children):
-                await self._end(name)
+            failed = [str(e) for e in [await self._end_quietly(name) for name in list(self.children)] if e is not None]
             await broker.stop()
             await self.facility.stop()
             self.mailbox.stop()
+        if failed:
+            raise RuntimeError("\n".join(failed))
         return result.to_dict()
+
+    async def _end_quietly(self, name: str) -> RuntimeError | None:
+        try:
+            await self._end(name)
+        except RuntimeError as error:
+            return error
+        return None
 
     async def _spawn(self, name: str, *arguments: str) -> None:
         log = (self.folder / f"{name}.log").open("wb")
@@ -98,6 +108,11 @@ class Demo:
         except TimeoutError:
             process.kill()
             await process.wait()
+        if process.returncode not in (0, -signal.SIGTERM):
+            raise RuntimeError(f"{name} ended with {process.returncode}:\n{self._tail(name)}")
+
+    def _tail(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
 
     # ------------------------------------------------------------------ the play
 
@@ -142,8 +157,7 @@ class Demo:
     def _check_children(self) -> None:
         for name, process in self.children.items():
             if process.returncode is not None:
-                tail = (self.folder / f"{name}.log").read_text()[-2000:]
-                raise RuntimeError(f"{name} ended with {process.returncode}:\n{tail}")
+                raise RuntimeError(f"{name} ended with {process.returncode}:\n{self._tail(name)}")
 
     def _count(self) -> None:
         self.facts.counters = {

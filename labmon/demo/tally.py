@@ -46,8 +46,10 @@ def tally(
     """Compare journal and store after the daemon has ended. `status` is the last that the daemon said of itself.
 
     A reading is lost when its entry is confirmed and the store does not hold it. With a store elsewhere the
-    confirmations alone are counted.
+    confirmations alone are counted. Ended before the daemon made a journal, there is nothing to count.
     """
+    if not (folder / "journal.db").exists():
+        return Tally(False, round(seconds, 1), 0, 0, 0, 0, notices, 0, 0, 0, 0, 0, [])
     with closing(Reader.at(folder / "journal.db")) as reader:
         confirmed = min((seq for name, seq in reader.cursors().items() if name.startswith("record.")), default=0)
         polled = late = bad = gaps = 0
@@ -73,7 +75,7 @@ def tally(
         refused = len(reader.quarantined(None))
     stored = polled - late
     lost = 0
-    if store_is_local:
+    if store_is_local and (folder / "store.db").exists():
         with SqliteReadings(folder / "store.db") as readings:
             held = {(r.device, r.channel, r.time) for r in readings.select()}
         stored, lost = len(held), len(wanted - held)
