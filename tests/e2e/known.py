@@ -1,7 +1,7 @@
 """Instruments whose every value follows from a count of their replies, packed here and not by labmon.
 
-`drivers/test/known.yaml` describes them. Each reply to the query `values` holds the next number `n`; all its other values
-are functions of n, so a reading that stands beside another reply's shows itself.
+`drivers/test/known.yaml` describes them. Each reply to the query `values` holds the next number `n`; all its other
+values are functions of n, so a reading that stands beside another reply's shows itself.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ class Known:
     n: int = 0
     asked: int = 0
     """Requests for the record."""
+    replies: int = 0
+    """Replies to the query `values`."""
     fault: Fault = field(default_factory=Fault)
     fixed: int | None = None
     """A number that every reply holds, in place of the count."""
@@ -121,7 +123,8 @@ class Known:
     def answer(self, body: bytes) -> bytes | None:
         function, start, count = body[0], *struct.unpack(">HH", body[1:5])
         if function == 3:
-            if start == 0 and self.fixed is None:
+            self.replies += 1
+            if self.fixed is None:
                 self.n += 1
             data = registers(self.n if self.fixed is None else self.fixed)[2 * start : 2 * (start + count)]
         elif function == 4:

@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -145,6 +146,15 @@ def device(name: str, unit: int, **more: Any) -> dict[str, Any]:
 
 def on_tcp(*instruments: Any, port: int = 0) -> TcpLine:
     return TcpLine(Instruments(Tcp(), instruments), port)
+
+
+@asynccontextmanager
+async def serving(line: TcpLine) -> AsyncIterator[TcpLine]:
+    await line.start()
+    try:
+        yield line
+    finally:
+        await line.stop()
 
 
 def on_pty(link: Path, *instruments: Any) -> PtyLine:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from known import Known
 from listener import PREFIX, Listener
-from rig import JournalFile, Process, asked, command, daemon, device, on_tcp, tcp_line, write_site
+from rig import JournalFile, Process, asked, command, daemon, device, on_tcp, serving, tcp_line, write_site
 from servers.mail import Mail, MailServer
 from servers.mosquitto import Mosquitto
 
@@ -71,13 +71,11 @@ class Chain:
 @asynccontextmanager
 async def chain(folder: Path) -> AsyncIterator[Chain]:
     instrument = Known(1, fixed=NORMAL)
-    line = on_tcp(instrument)
-    await line.start()
     pin_hash = hash_pin(PIN)
     (folder / "pin").write_text(pin_hash)
     (folder / "pin").chmod(0o600)
     with Mosquitto(folder) as broker:
-        async with MailServer() as mail, Listener(broker) as listener:
+        async with serving(on_tcp(instrument)) as line, MailServer() as mail, Listener(broker) as listener:
             email = {"host": "127.0.0.1", "port": mail.port, "tls": "none", "from": "labmon@lab.example"}
             site = write_site(
                 folder,
@@ -113,7 +111,6 @@ async def chain(folder: Path) -> AsyncIterator[Chain]:
                 yield Chain(site, instrument, broker, mail, listener, process, pin_hash)
                 assert await process.stop() == 0
                 assert process.faults() == []
-    await line.stop()
 
 
 def alarm_events(run: Chain) -> list[tuple[EventKind, str]]:
