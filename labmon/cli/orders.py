@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 import click
 import orjson
 
+from labmon.cli.group import Group
+
 DEFAULT_SOCKET = "/run/labmon/control.sock"
 
 _socket = click.option(
@@ -50,7 +52,7 @@ def seconds(_context: click.Context, _parameter: click.Parameter, value: str | N
         raise click.BadParameter(str(error)) from error
 
 
-@click.group()
+@click.group(cls=Group)
 def alarm() -> None:
     """Alarms: list them, acknowledge one."""
 
@@ -90,7 +92,7 @@ def alarm_ack(name: str, occurrence: str | None, reason: str, path: Path) -> Non
     click.echo(_ask(path, "alarm-ack", alarm=name, occurrence=occurrence, reason=reason))
 
 
-@click.group()
+@click.group(cls=Group)
 def device() -> None:
     """Devices: out of service and back."""
 
@@ -136,7 +138,7 @@ def status(path: Path, as_json: bool) -> None:
     click.echo(f"alarms  {len(found['alarms'])} not normal")
 
 
-@click.group()
+@click.group(cls=Group)
 def user() -> None:
     """Users of the site file."""
 
@@ -144,11 +146,11 @@ def user() -> None:
 @user.command("pin")
 def user_pin() -> None:
     """Ask for a PIN twice and print its hash, for the file that the site file's `pin:` names."""
-    from labmon.config.secrets import hash_pin
+    from labmon.config.secrets import MIN_PIN, hash_pin
 
     pin = getpass.getpass("PIN: ")
-    if len(pin) < 4:
-        _fail("a PIN has at least 4 characters")
+    if len(pin) < MIN_PIN:
+        _fail(f"a PIN has at least {MIN_PIN} characters")
     if pin != getpass.getpass("again: "):
         _fail("the two differ")
     click.echo(hash_pin(pin))

@@ -21,6 +21,8 @@ ROLES: Mapping[str, frozenset[Role]] = {
 """Verbs and the roles that may use them."""
 LONGEST_OUT = 30 * 86400.0
 """A device is never out of service for more than 30 days at a time, in seconds."""
+REASON = 500
+"""Characters of a reason that are recorded."""
 
 
 class Commands:
@@ -56,13 +58,14 @@ class Commands:
                 EventKind.COMMAND,
                 now,
                 now,
-                detail=detail + (f" (id {identifier})" if identifier else ""),
-                alarm=str(arguments.get("alarm", "")),
-                occurrence=str(arguments.get("occurrence", "")),
-                device=str(arguments.get("device", "")),
+                detail=detail[:REASON],
+                alarm=_cut(arguments, "alarm", 200),
+                occurrence=_cut(arguments, "occurrence", 100),
+                device=_cut(arguments, "device", 64),
                 user=user,
-                reason=str(arguments.get("reason", "")),
-                command=verb,
+                reason=_cut(arguments, "reason", REASON),
+                command=verb[:64],
+                command_id=identifier,
             )
         )
 
@@ -109,7 +112,12 @@ def _reason(arguments: Mapping[str, Any]) -> str:
     reason = str(arguments.get("reason", "")).strip()
     if not reason:
         raise CommandRefused("a reason is needed")
-    return reason[:500]
+    return reason[:REASON]
+
+
+def _cut(arguments: Mapping[str, Any], name: str, length: int) -> str:
+    """An argument as it is recorded: commands are kept for ever, also refused ones of whoever may open the socket."""
+    return str(arguments.get(name, ""))[:length]
 
 
 def _said(event: Event) -> str:

@@ -128,7 +128,7 @@ def ask(path: Path, verb: str, timeout: float = 10.0, **arguments: Any) -> Any:
             sock.connect(str(path))
             sock.sendall(orjson.dumps({"verb": verb, **arguments}) + b"\n")
             answer = _read_line(sock)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ConnectionError(f"no daemon answers on {path}: {error}") from error
     if not answer.get("ok"):
         raise CommandRefused(str(answer.get("error")))
@@ -142,5 +142,7 @@ def _read_line(sock: socket.socket) -> dict[str, Any]:
         if not chunk:
             raise ConnectionError("the daemon hung up")
         data += chunk
-    answer: dict[str, Any] = orjson.loads(data)
+    answer = orjson.loads(data)
+    if not isinstance(answer, dict) or "ok" not in answer:
+        raise ValueError("what answers is no labmon")
     return answer

@@ -66,6 +66,7 @@ class Daemon:
         self.tasks: set[asyncio.Task[None]] = set()
         self.lines: dict[str, Line] = {}
         self._pipeline: Pipeline | None = None
+        self._journal_id: str | None = None
 
     @property
     def pipeline(self) -> Pipeline:
@@ -109,14 +110,14 @@ class Daemon:
         if self._pipeline is not None:
             self._pipeline.condition("gateway.journal", health.state != "ok", health.reason or "written again")
 
-    def _journal_opened(self, journal: str, trouble: str | None) -> None:
-        """A new journal knows nothing: give it the states, and tell what became of the one before."""
+    def _journal_opened(self, journal: str, _trouble: str | None) -> None:
+        """A new journal knows nothing: give it the states. What stood in the one before is still to be told."""
+        before, self._journal_id = self._journal_id, journal
         if self._pipeline is None:
             return
         self._pipeline.save_all()
-        if trouble:
-            now = time.time_ns()
-            self._pipeline.record(Event(EventKind.JOURNAL, now, now, detail=trouble))
+        if before not in (None, journal):
+            self.outside.replaced()
 
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)

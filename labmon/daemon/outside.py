@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from labmon.notices.outbox import Notifier
 
 log = logging.getLogger("labmon.daemon")
 
+REMEMBERED = 1000
+"""Events that are kept in memory after their commit, for the case that the journal cannot be read any more."""
+
 
 class Outside:
     """Carries what the journal commits, and what it cannot commit, to whoever waits for it."""
@@ -39,6 +44,7 @@ class Outside:
         self.started = started
         self.delivery: Delivery | None = None
         self.notifier: Notifier | None = None
+        self._committed: deque[Event] = deque(maxlen=REMEMBERED)
 
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
         """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
@@ -115,6 +121,7 @@ class Outside:
 
     def committed(self, first: int, last: int, events: list[tuple[int, Event]]) -> None:
         """The journal has new entries."""
+        self._committed.extend(event for _, event in events)
         if self.delivery is not None:
             self.delivery.committed([event for _, event in events])
         if events and self.notifier is not None:
@@ -126,6 +133,12 @@ class Outside:
             self.delivery.urgent(events)
         if self.notifier is not None:
             self.notifier.urgent(events)
+
+    def replaced(self) -> None:
+        """The journal was set aside while running: what people had not read in it goes to them from memory."""
+        if self.notifier is not None:
+            self.notifier.urgent([replace(event, journaled=False) for event in self._committed])
+        self._committed.clear()
 
     # Life
 
