@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from bench import start, whole_path
-from bench.processes import ROOT
+from bench.processes import ROOT, end_on_sigterm
 
 
 def machine() -> str:
@@ -40,6 +40,7 @@ def main() -> None:
     arguments.add_argument("--quick", action="store_true")
     arguments.add_argument("--large", action="store_true")
     options = arguments.parse_args()
+    end_on_sigterm()
     seconds, windows, starts = (5.0, 1, 1) if options.quick else (30.0, 3, 5)
     print(machine())
     print(f"{time.strftime('%Y-%m-%d %H:%M')}, load before: {' '.join(Path('/proc/loadavg').read_text().split()[:3])}")
