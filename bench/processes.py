@@ -18,6 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CLOCK = os.sysconf("SC_CLK_TCK")
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind like Ctrl-C, so that no child stays."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 @dataclass(frozen=True)
 class Usage:
     """What a process used up to a moment: CPU seconds (user and system), bytes sent to the disk, resident bytes."""

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.processes import Simulator, free_ports, labmon
+from bench.processes import Simulator, end_on_sigterm, free_ports, labmon
 from bench.site_file import write_site
 from labmon.journal.entries import EntryKind
 
@@ -144,6 +144,7 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=5)
     arguments.add_argument("--json", action="store_true")
     options = arguments.parse_args()
+    end_on_sigterm()
     found = measure(options.devices, options.runs)
     if options.json:
         print(json.dumps({world: [asdict(s) for s in starts] for world, starts in found.items()}))
