@@ -30,6 +30,8 @@ SLOT = 0.02
 """Grid of due times in seconds: a wake-up costs more than the Modbus in it, so polls share them."""
 FIRST = 0.4
 """The first poll of each query is spread over so many seconds after start."""
+OPENING = 0.2
+"""Seconds after which a line that is still being opened for the first time gives readings that say so."""
 FAILURES = 3
 """Failures in a row after which a device rests."""
 RESTS = (5.0, 10.0, 20.0, 30.0)
@@ -188,6 +190,7 @@ class Line:
         """Whether an exchange has shown that the open link is of use."""
         self._reopens = 0
         self._reopen_at = 0.0
+        self._told_opening = False
 
     def _device(self, plan: DevicePlan) -> DeviceState:
         link = TimedLink(self.link, plan.timeout)
@@ -261,11 +264,15 @@ class Line:
         if wait > 0:
             await asyncio.sleep(min(wait, 1.0))
             return False
+        slow = asyncio.get_running_loop().call_later(OPENING, self._still_opening)
         try:
             await self.link.open()
         except LinkLost as error:
             self._lost(error)
             return False
+        finally:
+            slow.cancel()
+        self._told_opening = True
         now = self.clock()
         for device in self.devices:
             device.identified = device.plan.identity is None
@@ -291,6 +298,17 @@ class Line:
         self._reopens = 0
         self.recorder.condition(f"line.{self.plan.id}.lost", False, "open")
         self.health.opened(self.clock())
+
+    def _still_opening(self) -> None:
+        """At start, where the far end says neither yes nor no: a reading now, not when the attempt is over.
+
+        What is due stays due, so that it is polled as soon as the line is open.
+        """
+        if not self._told_opening and self._lost_since is None:
+            for device in self.devices:
+                for poll in device.polls:
+                    self._fail(poll, reason_text(Reason.LINK_LOST, "still opening"))
+        self._told_opening = True
 
     def _lost(self, error: LinkLost, skip: PollState | None = None) -> None:
         """The link is gone: say so once, tell every channel, plan the next attempt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from labmon import units
@@ -10,6 +11,8 @@ from labmon.acquisition.plan import LimitedChannel, Plan
 from labmon.alarms.rule import ConditionRule, LimitRule, QualityRule, Rule, SilenceRule
 from labmon.config.site import Limit, Site
 from labmon.model.event import AlarmClass
+
+_linear, _delta = lru_cache(maxsize=1000)(units.linear), lru_cache(maxsize=1000)(units.delta_scale)
 
 SILENCE_PERIODS = 3.0
 SILENCE_FLOOR = 10.0
@@ -61,8 +64,8 @@ def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0,
 def _limits(channel: LimitedChannel) -> Iterator[Rule]:
     if channel.profile is None:
         return
-    scale, offset = units.linear(channel.profile.unit, channel.unit)
-    delta = units.delta_scale(channel.profile.unit, channel.unit)
+    scale, offset = _linear(channel.profile.unit, channel.unit)
+    delta = _delta(channel.profile.unit, channel.unit)
     for limit in channel.profile.limits:
         if limit.high is not None:
             yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta)

@@ -105,7 +105,6 @@ class Daemon:
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
         self.outside.connect(pipeline, self.journal, self.commands)
-        self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         self.clock = ClockWatch(pipeline)
         self._configured()
         self._tell_journal()
@@ -155,6 +154,8 @@ class Daemon:
         if not self._remembers:
             self._keep("alarm states", self._remember)
         await self.outside.start()
+        users = {user.id: user for user in self.site.users}
+        self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         try:
             await self.control.start()
         except OSError as error:

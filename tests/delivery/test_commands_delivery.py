@@ -157,11 +157,14 @@ async def test_a_command_is_carried_out_once(broker: Mosquitto, tmp_path: Path, 
 
 
 async def test_without_its_journal_it_takes_only_what_was_made_since_the_start(
-    broker: Mosquitto, tmp_path: Path, eventually: Any
+    broker: Mosquitto, tmp_path: Path, eventually: Any, monkeypatch: Any
 ) -> None:
+    async def unreadable(used: Any, now: int) -> None:
+        raise JournalUnavailable("the disk hangs")
+
+    monkeypatch.setattr("labmon.delivery.used.UsedIds.load", unreadable)
     before = command("c-1")
     async with house(tmp_path, broker, KEYS) as home, listener(broker) as look:
-        home.delivery.commands._used.complete = False
         await eventually(lambda: home.delivery.connected)
         assert home.delivery.commands._started > before.time
         operator = Operator(look, eventually)

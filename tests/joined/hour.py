@@ -15,7 +15,7 @@ import labmon.acquisition.normalise
 import labmon.acquisition.pipeline
 from labmon.acquisition.line import Line
 from labmon.acquisition.pipeline import Pipeline
-from labmon.acquisition.plan import DevicePlan, LinePlan, LimitedChannel, Plan, QueryPlan, Slot
+from labmon.acquisition.plan import DevicePlan, LimitedChannel, LinePlan, Plan, QueryPlan, Slot
 from labmon.acquisition.rules import make_rules
 from labmon.alarms.engine import AlarmEngine
 from labmon.config.site import Site

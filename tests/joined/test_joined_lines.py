@@ -9,7 +9,6 @@ import pytest
 from hour import BEGIN, Ask, Memory, Run, Wire, plan_of, play, virtual
 
 from labmon.drivers.driver import Answer, Outcome, WrongInstrument
-from labmon.links.errors import LinkLost
 from labmon.model.event import EventKind
 from labmon.model.reading import Flag
 
@@ -69,12 +68,13 @@ def test_a_device_that_comes_and_goes_is_one_alarm() -> None:
     assert play(plan_of(Ask("d0"), Ask("d1")), 800, deeds).journal.told() == ["d1.dead"]
 
 
-def test_a_line_that_is_lost_now_and_then_makes_no_device_dead() -> None:
-    deeds: dict[float, Callable[[Run], object]] = {30: lambda run: run.wire.silent.add("d0")}
+def test_a_line_that_is_lost_again_and_again_makes_no_device_dead() -> None:
+    """One poll in vain after two losses is one failure of the device, not three."""
+    deeds: dict[float, Callable[[Run], object]] = {}
     for n in range(3):
-        deeds |= {31 + n * 0.9: far_end("gone"), 31.5 + n * 0.9: far_end("there")}
-    deeds[33.5] = lambda run: run.wire.silent.discard("d0")
-    assert "d0.dead" not in play(plan_of(Ask("d0", every=10.0)), 120, deeds).journal.told()
+        deeds |= {10 + n * 3: far_end("busy"), 11.8 + n * 3: far_end("there")}
+        deeds |= {12 + n * 3: lambda run: run.wire.silent.add("d0"), 12.9 + n * 3: lambda run: run.wire.silent.clear()}
+    assert "d0.dead" not in play(plan_of(Ask("d0")), 60, deeds).journal.told()
 
 
 def test_a_resting_device_is_asked_at_once_when_its_line_is_back() -> None:
@@ -88,10 +88,15 @@ def test_a_resting_device_is_asked_at_once_when_its_line_is_back() -> None:
         },
     )
     back = [e.time for e in made.journal.exchanges if e.layout.query == "d1.values" and e.readings[0].value is not None]
-    first = min(t for t in back if t > BEGIN + 260 * 10**9)
-    opened = next(e.time for e in made.journal.events if e.kind is EventKind.CLEARED or e.time > BEGIN + 260 * 10**9)
-    assert first - BEGIN < 292e9
-    assert opened >= BEGIN + 260 * 10**9
+    assert (
+        min(t for t in back if t > BEGIN + 260 * 10**9)
+        <= min(
+            t
+            for t in (e.time for e in made.journal.exchanges if e.layout.query == "d0.values" and e.readings[0].value)
+            if t > BEGIN + 260 * 10**9
+        )
+        + 10**9
+    )
     assert sorted(made.journal.told()) == ["d1.dead", LOST]
 
 
@@ -194,4 +199,3 @@ def test_an_alarm_found_in_readings_that_the_journal_cannot_hold_is_told_all_the
 def test_a_line_whose_link_cannot_be_opened_for_a_moment_is_open_again_without_an_alarm() -> None:
     made = play(forty(), 120, {60: far_end("gone"), 62: far_end("there")})
     assert made.journal.told() == []
-    assert isinstance(LinkLost("x"), Exception)
