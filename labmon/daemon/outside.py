@@ -25,6 +25,7 @@ from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
 from labmon.model.messages import Command
+from labmon.notices.lasting import LastingJournal
 from labmon.notices.outbox import Notifier
 
 log = logging.getLogger("labmon.daemon")
@@ -44,6 +45,7 @@ class Outside:
         self.started = started
         self.delivery: Delivery | None = None
         self.notifier: Notifier | None = None
+        self._lasting: LastingJournal | None = None
         self._committed: deque[Event] = deque(maxlen=REMEMBERED)
 
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
@@ -68,10 +70,11 @@ class Outside:
             pipeline.condition(alarm, True, str(error) or repr(error))
 
     def _notifier(self, pipeline: Pipeline, journal: JournalWriter) -> Notifier:
+        self._lasting = LastingJournal(journal)
         return Notifier(
             self.plan.plant,
             self.site.notices,
-            journal,
+            self._lasting,
             pipeline.engine.views,
             pipeline.condition,
             pipeline.record,
@@ -136,6 +139,8 @@ class Outside:
         self._committed.extend(event for _, event in events)
         if self.delivery is not None:
             self.delivery.committed([event for _, event in events])
+        if self._lasting is not None:
+            self._lasting.committed(last)
         if events and self.notifier is not None:
             self.notifier.wake()
 
@@ -148,7 +153,8 @@ class Outside:
 
     def replaced(self) -> None:
         """The journal was set aside while running: what people had not read in it goes to them from memory."""
-        if self.notifier is not None:
+        if self.notifier is not None and self._lasting is not None:
+            self._lasting.replaced()
             self.notifier.urgent([replace(event, journaled=False) for event in self._committed])
         self._committed.clear()
 
