@@ -205,7 +205,9 @@ class Daemon:
         """The configuration that all entries from here on were made under, and who started it."""
         drivers = {name: driver.source_text for name, driver in self.plan.drivers.items()}
         site = self.loaded.path.name
-        self.journal.configure(Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers))
+        self.journal.configure(
+            Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers, self.loaded.profiles)
+        )
         now = time.time_ns()
         self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from labmon.notices.outbox import Notifier
 
 log = logging.getLogger("labmon.daemon")
 
+_BROKER = ("gateway.broker",)
 REMEMBERED = 1000
 """Events that are kept in memory after their commit, for the case that the journal cannot be read any more."""
 
@@ -43,6 +44,7 @@ class Outside:
         self.plan = plan
         self.health = health
         self.started = started
+        self._ways = [f"gateway.notices.{way.id}" for way in site.notices.channels]
         self.delivery: Delivery | None = None
         self.notifier: Notifier | None = None
         self._lasting: LastingJournal | None = None
@@ -50,24 +52,23 @@ class Outside:
 
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
         """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
-        self.commands = commands
+        self.commands, self.pipeline = commands, pipeline
         if self.site.mqtt is not None:
             try:
                 self.delivery = self._delivery(pipeline, journal)
             except Exception as error:  # noqa: BLE001 - polling and alarms go on without it
-                self._without("delivery", ["gateway.broker"], error, pipeline)
+                self._without("delivery", _BROKER, error)
         if self.site.notices.channels:
             try:
                 self.notifier = self._notifier(pipeline, journal)
             except Exception as error:  # noqa: BLE001 - as above
-                ways = [f"gateway.notices.{way.id}" for way in self.site.notices.channels]
-                self._without("notices", ways, error, pipeline)
+                self._without("notices", self._ways, error)
 
-    def _without(self, what: str, alarms: list[str], error: Exception, pipeline: Pipeline) -> None:
-        """Polling and alarms go on without a consumer that cannot be made."""
+    def _without(self, what: str, alarms: Sequence[str], error: Exception) -> None:
+        """Polling and alarms go on without a consumer that cannot be made or started."""
         log.error("%s: not started: %s", what, error, exc_info=None if isinstance(error, SecretError) else error)
         for alarm in alarms:
-            pipeline.condition(alarm, True, str(error) or repr(error))
+            self.pipeline.condition(alarm, True, str(error) or repr(error))
 
     def _notifier(self, pipeline: Pipeline, journal: JournalWriter) -> Notifier:
         self._lasting = LastingJournal(journal)
@@ -161,11 +162,17 @@ class Outside:
     # Life
 
     async def start(self) -> None:
-        """Start every consumer; none of them needs its far end to be there."""
+        """Start every consumer; none of them needs its far end to be there, and none takes another with it."""
         if self.delivery is not None:
-            await self.delivery.start()
+            try:
+                await self.delivery.start()
+            except Exception as error:  # noqa: BLE001 - as in connect
+                self._without("delivery", _BROKER, error)
         if self.notifier is not None:
-            self.notifier.start()
+            try:
+                self.notifier.start()
+            except Exception as error:  # noqa: BLE001 - as in connect
+                self._without("notices", self._ways, error)
 
     async def stop(self, timeout: float) -> None:
         """End everything within `timeout` seconds, whatever the far ends do."""
