@@ -288,7 +288,9 @@ class _Planner:
         unit = channel.unit or spec.unit
         try:
             scale, offset = units.linear(spec.unit, unit)
-        except (units.UnknownUnit, units.IncompatibleUnits) as error:
+        except units.UnknownUnit:
+            return None  # the site file's own pass has said so
+        except units.IncompatibleUnits as error:
             self.report((*path, "unit"), str(error))
             return None
         if channel.calibration is not None:
@@ -335,7 +337,9 @@ class _Planner:
             return None  # the site file's own pass has said so
         try:
             units.linear(profile.unit, unit)
-        except (units.UnknownUnit, units.IncompatibleUnits) as error:
+        except units.UnknownUnit:
+            return None  # as above
+        except units.IncompatibleUnits as error:
             self.report(
                 (*path, "limits"), f"profile {channel.limits} is in {profile.unit}, the channel in {unit}: {error}"
             )
