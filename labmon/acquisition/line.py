@@ -36,6 +36,9 @@ RESTS = (5.0, 10.0, 20.0, 30.0)
 PROBE_SHARE = 0.1
 PROBE_FLOOR = 0.2
 REOPEN = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+PATIENCE = 0.5
+"""Seconds after which a line that is still being opened is told of as lost: an instrument that is switched off
+refuses no connection, and its channels are to hear within a second of the start why they get nothing."""
 UNREACHED = (10, 11)
 """Modbus exceptions by which a gateway says that the unit itself did not answer."""
 STRETCH = 3.0
@@ -244,7 +247,7 @@ class Line:
             await asyncio.sleep(min(wait, 1.0))
             return False
         try:
-            await self.link.open()
+            await self._connect()
         except LinkLost as error:
             self._lost(error)
             return False
@@ -261,6 +264,18 @@ class Line:
         self.recorder.condition(f"line.{self.plan.id}.lost", False, "open")
         self.health.opened(self.clock())
         return True
+
+    async def _connect(self) -> None:
+        opening = asyncio.ensure_future(self.link.open())
+        try:
+            done, _ = await asyncio.wait({opening}, timeout=PATIENCE)
+            if not done and self._lost_since is None:
+                self._lost(LinkLost("not connected yet"))
+            await opening
+        finally:
+            if not opening.done():
+                opening.cancel()
+                await asyncio.gather(opening, return_exceptions=True)
 
     def _lost(self, error: LinkLost, skip: PollState | None = None) -> None:
         """The link is gone: say so once, tell every channel, plan the next attempt."""
