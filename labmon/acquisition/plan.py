@@ -293,7 +293,9 @@ class _Planner:
         unit = channel.unit or spec.unit
         try:
             scale, offset = _linear(spec.unit, unit)
-        except (units.UnknownUnit, units.IncompatibleUnits) as error:
+        except units.UnknownUnit:
+            return None  # the site file's own pass has said so
+        except units.IncompatibleUnits as error:
             self.report((*path, "unit"), str(error))
             return None
         if channel.calibration is not None:
@@ -340,7 +342,9 @@ class _Planner:
             return None  # the site file's own pass has said so
         try:
             _linear(profile.unit, unit)
-        except (units.UnknownUnit, units.IncompatibleUnits) as error:
+        except units.UnknownUnit:
+            return None  # as above
+        except units.IncompatibleUnits as error:
             self.report(
                 (*path, "limits"), f"profile {channel.limits} is in {profile.unit}, the channel in {unit}: {error}"
             )

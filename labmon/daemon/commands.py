@@ -92,7 +92,7 @@ class Commands:
     def _out_of_service(self, user: str, arguments: Mapping[str, Any]) -> list[Event]:
         device, reason = self._device(arguments), _reason(arguments)
         seconds = arguments.get("seconds")
-        if not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST_OUT:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST_OUT:
             raise CommandRefused(f"say for how long, at most {LONGEST_OUT / 86400:.0f} d")
         now = time.time_ns()
         return self.engine.out_of_service(device, now + int(seconds * 1e9), user, reason, time.monotonic(), now)

@@ -18,6 +18,7 @@ from typing import Any
 import labmon
 from labmon.daemon.control import ask
 from labmon.journal.entries import Entry
+from labmon.journal.errors import JournalUnavailable
 from labmon.journal.reader import Reader
 from labmon.simulate.framing import Rtu, Tcp
 from labmon.simulate.line import Instruments, PtyLine, TcpLine
@@ -175,7 +176,11 @@ class JournalFile:
             reader.close()
 
     def exists(self) -> bool:
-        return self.path.exists()
+        """Whether there is one yet, with its tables."""
+        try:
+            return self.path.exists() and self.last() >= 0
+        except JournalUnavailable:
+            return False
 
     def last(self) -> int:
         return int(self._with(lambda reader: reader.last_seq()))
