@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
@@ -18,15 +18,16 @@ from labmon.config.secrets import SecretError, pin_key, read_secret
 from labmon.config.site import Site, User
 from labmon.config.types import Secret
 from labmon.daemon.commands import Commands
-from labmon.delivery.broker import broker_settings
-from labmon.delivery.gateway import Delivery, Surroundings
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
-from labmon.model.messages import Command
-from labmon.notices.lasting import LastingJournal
-from labmon.notices.outbox import Notifier
+
+if TYPE_CHECKING:
+    from labmon.delivery.gateway import Delivery
+    from labmon.model.messages import Command
+    from labmon.notices.lasting import LastingJournal
+    from labmon.notices.outbox import Notifier
 
 log = logging.getLogger("labmon.daemon")
 
@@ -49,6 +50,17 @@ class Outside:
         self.notifier: Notifier | None = None
         self._lasting: LastingJournal | None = None
         self._committed: deque[Event] = deque(maxlen=REMEMBERED)
+        self._connected = False
+        self._early: dict[str, Exchange] = {}
+        self._early_events: list[Event] = []
+        """What came before the consumers were there."""
+
+    @staticmethod
+    def load() -> None:
+        """Import what the consumers are made of: a tenth of the start, which the first readings do not wait for."""
+        import labmon.delivery.gateway
+        import labmon.notices.lasting
+        import labmon.notices.outbox  # noqa: F401
 
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
         """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
@@ -63,6 +75,11 @@ class Outside:
                 self.notifier = self._notifier(pipeline, journal)
             except Exception as error:  # noqa: BLE001 - as above
                 self._without("notices", self._ways, error)
+        self._connected = True
+        for exchange in self._early.values():
+            self.live(exchange)
+        self.urgent(self._early_events)
+        self._early, self._early_events = {}, []
 
     def _without(self, what: str, alarms: Sequence[str], error: Exception) -> None:
         """Polling and alarms go on without a consumer that cannot be made or started."""
@@ -71,6 +88,9 @@ class Outside:
             self.pipeline.condition(alarm, True, str(error) or repr(error))
 
     def _notifier(self, pipeline: Pipeline, journal: JournalWriter) -> Notifier:
+        from labmon.notices.lasting import LastingJournal
+        from labmon.notices.outbox import Notifier
+
         self._lasting = LastingJournal(journal)
         return Notifier(
             self.plan.plant,
@@ -84,6 +104,9 @@ class Outside:
         )
 
     def _delivery(self, pipeline: Pipeline, journal: JournalWriter) -> Delivery:
+        from labmon.delivery.broker import broker_settings
+        from labmon.delivery.gateway import Delivery, Surroundings
+
         config = self.site.mqtt
         assert config is not None
         around = Surroundings(
@@ -132,7 +155,9 @@ class Outside:
 
     def live(self, exchange: Exchange) -> None:
         """The latest of a device."""
-        if self.delivery is not None:
+        if not self._connected:
+            self._early[exchange.layout.query] = exchange
+        elif self.delivery is not None:
             self.delivery.update(exchange)
 
     def committed(self, first: int, last: int, events: list[tuple[int, Event]]) -> None:
@@ -147,6 +172,9 @@ class Outside:
 
     def urgent(self, events: list[Event]) -> None:
         """Events that the journal does not have in time go on from memory (design rule 4)."""
+        if not self._connected:
+            self._early_events += events
+            return
         if self.delivery is not None:
             self.delivery.urgent(events)
         if self.notifier is not None:
