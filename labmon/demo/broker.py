@@ -128,14 +128,23 @@ class Broker:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
                 return
             await asyncio.sleep(0.01)
-        raise RuntimeError(f"{self.found.name} did not start: {(self.folder / 'broker.log').read_text()[-500:]}")
+        raise RuntimeError(f"{self.found.name} did not start: {self._tail()}")
+
+    def check(self) -> None:
+        """Raises RuntimeError with its own words when it has ended by itself."""
+        if self._process is not None and self._process.returncode is not None:
+            raise RuntimeError(f"{self.found.name} ended with {self._process.returncode}: {self._tail()}")
+
+    def _tail(self) -> str:
+        return (self.folder / "broker.log").read_text(errors="replace")[-500:]
 
     async def stop(self) -> None:
         """End it."""
         process = self._process
         if process is None or process.returncode is not None:
             return
-        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(process.wait(), 3)
         except TimeoutError:

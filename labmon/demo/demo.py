@@ -29,6 +29,7 @@ from labmon.demo.scenario import EXPECTED, LAST_EXPECTED, SCENES
 from labmon.demo.tally import Tally, tally
 from labmon.demo.view import Facts, picture
 from labmon.demo.watch import Watch
+from labmon.journal.errors import JournalError
 
 STEP = 0.5
 """Seconds between two steps of the simulated quantities and of the picture."""
@@ -51,11 +52,13 @@ class Demo:
         self.last: RenderableType = ""
         self.status: dict[str, Any] = {"missed": 0, "lost": {"exchanges": 0}}
         """What the daemon last said of itself."""
+        self.drained = False
+        """Whether every store has confirmed what the journal held when the play was over."""
 
     async def run(self) -> dict[str, Any]:
         """Run, clean up, and return what happened as one JSON-ready object."""
         found = await asyncio.to_thread(find_broker, self.folder, _cache())
-        broker = Broker(found, self.folder, free_port())
+        self.broker = broker = Broker(found, self.folder, free_port())
         self.mailbox = Mailbox(free_port())
         site = write_site(self.folder, broker.port, self.mailbox._controller.port, found.protocol, self.influx)
         self.facility = Facility(site)
@@ -76,21 +79,18 @@ class Demo:
             await self._end("daemon")
             result = await asyncio.to_thread(self._tally, time.monotonic() - began)
         finally:
-            await self.watch.stop()
-            failed = [str(e) for e in [await self._end_quietly(name) for name in list(self.children)] if e is not None]
-            await broker.stop()
-            await self.facility.stop()
-            self.mailbox.stop()
-        if failed:
-            raise RuntimeError("\n".join(failed))
+            await self._clean_up()
         return result.to_dict()
 
-    async def _end_quietly(self, name: str) -> RuntimeError | None:
-        try:
-            await self._end(name)
-        except RuntimeError as error:
-            return error
-        return None
+    async def _clean_up(self) -> None:
+        """End everything, whatever becomes of each. Raises what went wrong first."""
+        async with contextlib.AsyncExitStack() as ends:  # the last one first
+            ends.callback(self.mailbox.stop)
+            ends.push_async_callback(self.facility.stop)
+            ends.push_async_callback(self.broker.stop)
+            for name in self.children:
+                ends.push_async_callback(self._end, name)
+            ends.push_async_callback(self.watch.stop)
 
     async def _spawn(self, name: str, *arguments: str) -> None:
         log = (self.folder / f"{name}.log").open("wb")
@@ -104,7 +104,8 @@ class Demo:
         process = self.children.pop(name, None)
         if process is None or process.returncode is not None:
             return
-        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(process.wait(), 8)
         except TimeoutError:
@@ -159,6 +160,7 @@ class Demo:
         console.save_svg(str(path), title="labmon demo", code_format=form)
 
     def _check_children(self) -> None:
+        self.broker.check()
         for name, process in self.children.items():
             if process.returncode is not None:
                 raise RuntimeError(f"{name} ended with {process.returncode}:\n{self._tail(name)}")
@@ -173,7 +175,7 @@ class Demo:
     # ------------------------------------------------------------------ the count at the end
 
     async def _drain(self) -> None:
-        """Wait until the store has confirmed what was journaled up to now."""
+        """Wait until every store has confirmed what was journaled up to now."""
         deadline = time.monotonic() + DRAIN
         goal: int | None = None
         while time.monotonic() < deadline:
@@ -181,7 +183,9 @@ class Demo:
             if status is not None:
                 self.status = status
                 goal = status["journal"]["last"] if goal is None else goal
-                if all(status["journal"]["last"] - behind >= goal for behind in status["cursors"].values()):
+                cursors = status["cursors"].values()
+                if cursors and all(status["journal"]["last"] - behind >= goal for behind in cursors):
+                    self.drained = True
                     return
             await asyncio.sleep(0.1)
 
@@ -194,7 +198,10 @@ class Demo:
             sock.sendall(b'{"verb":"status"}\n')
             data = b""
             while not data.endswith(b"\n"):
-                data += sock.recv(1 << 20)
+                part = sock.recv(1 << 20)
+                if not part:
+                    return None
+                data += part
             answer: dict[str, Any] = orjson.loads(data)
             result: dict[str, Any] = answer["result"]
             return result
@@ -202,7 +209,9 @@ class Demo:
 
     def _tally(self, seconds: float) -> Tally:
         expected = EXPECTED if seconds >= LAST_EXPECTED else ()
-        return tally(self.folder, self.status, self.influx is None, expected, self.mailbox.count, seconds)
+        counted = tally(self.folder, self.status, self.influx is None, expected, self.mailbox.count, seconds)
+        counted.ok = counted.ok and self.drained
+        return counted
 
 
 def _influx() -> dict[str, str] | None:
@@ -222,16 +231,20 @@ def _cache() -> Path:
 
 
 async def play(seconds: float | None, as_json: bool, svg: Path | None = None) -> int:
-    """Run the demonstration; returns the exit code: 0 when nothing was lost and every expected alarm came."""
+    """Run the demonstration; returns the exit code.
+
+    0 when all was stored, nothing lost, and every expected alarm came.
+    """
     folder = Path(tempfile.mkdtemp(prefix="labmon-demo-"))
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     try:
         demo = Demo(folder, seconds, quiet=as_json)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, demo.stop.set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN or number is not signal.SIGHUP:  # nohup ignores it
+                loop.add_signal_handler(number, demo.stop.set)
         result = await demo.run()
-    except (RuntimeError, OSError, sqlite3.Error) as error:
+    except (RuntimeError, OSError, sqlite3.Error, JournalError) as error:
         sys.stderr.write(f"labmon demo: {error}\n")
         if as_json:
             sys.stdout.write(orjson.dumps({"ok": False, "error": str(error)}).decode() + "\n")
