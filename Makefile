@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint servers clean
+.PHONY: demo test lint servers bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/labmon demo
@@ -16,6 +16,10 @@ lint: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What labmon costs, beside limits and peers; how to read it: docs/performance.md. Needs mosquitto (`make servers`).
+bench: $(VENV)/.tested
+	$(BIN)/python -m bench.table $(BENCH_ARGS)
 
 # Mosquitto, InfluxDB behind nginx, VictoriaMetrics: by apt where that may be, else it says what to install.
 servers:

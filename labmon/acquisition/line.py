@@ -8,6 +8,7 @@ at most a tenth of its time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from labmon.acquisition.normalise import failed, readings_of
+from labmon.acquisition.normalise import failed, readings_of, same_record
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan
 from labmon.drivers.driver import Answer, WrongInstrument
 from labmon.health.line import DeviceHealth, LineHealth
@@ -29,6 +30,8 @@ SLOT = 0.02
 """Grid of due times in seconds: a wake-up costs more than the Modbus in it, so polls share them."""
 FIRST = 0.4
 """The first poll of each query is spread over so many seconds after start."""
+OPENING = 0.2
+"""Seconds after which a line that is still being opened for the first time gives readings that say so."""
 FAILURES = 3
 """Failures in a row after which a device rests."""
 RESTS = (5.0, 10.0, 20.0, 30.0)
@@ -36,9 +39,6 @@ RESTS = (5.0, 10.0, 20.0, 30.0)
 PROBE_SHARE = 0.1
 PROBE_FLOOR = 0.2
 REOPEN = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-PATIENCE = 0.5
-"""Seconds after which a line that is still being opened is told of as lost: an instrument that is switched off
-refuses no connection, and its channels are to hear within a second of the start why they get nothing."""
 UNREACHED = (10, 11)
 """Modbus exceptions by which a gateway says that the unit itself did not answer."""
 STRETCH = 3.0
@@ -52,6 +52,10 @@ class Recorder(Protocol):
 
     def accept(self, exchange: Exchange, key: str | None = None) -> None:
         """Take one exchange, with the key of an instrument's own record; must not block."""
+        ...
+
+    def show(self, exchange: Exchange) -> None:
+        """What was accepted before is still the latest: a record that is polled again after a failure."""
         ...
 
     def condition(self, alarm: str, active: bool, detail: str) -> None:
@@ -110,6 +114,8 @@ class PollState:
     phase: float
     skipped: int = 0
     record: tuple[int, str] | None = None
+    failed: bool = False
+    """Whether the latest reading has no value because the poll failed."""
 
     def advance(self, now: float) -> int:
         """Move to the next grid point after `now`; return the number of ticks missed. They are never made up."""
@@ -180,8 +186,11 @@ class Line:
         self.devices = [self._device(plan) for plan in plan.devices]
         self._probe_free = 0.0
         self._lost_since: float | None = None
+        self._holds = False
+        """Whether an exchange has shown that the open link is of use."""
         self._reopens = 0
         self._reopen_at = 0.0
+        self._told_opening = False
 
     def _device(self, plan: DevicePlan) -> DeviceState:
         link = TimedLink(self.link, plan.timeout)
@@ -192,7 +201,6 @@ class Line:
             share = zlib.crc32(query.layout.query.encode()) / 2**32
             first = now + min(FIRST, query.every) * share
             poll = PollState(query, device, math.ceil(first / SLOT) * SLOT, round(share * query.every / SLOT) * SLOT)
-            poll.record = self.recorder.last_record(query.layout.query)
             device.polls.append(poll)
         return device
 
@@ -202,8 +210,18 @@ class Line:
             while True:
                 await self._turn()
                 self.turns += 1
+        except Exception:
+            self._broken()
+            raise
         finally:
             await self.link.close()
+
+    def _broken(self) -> None:
+        """Nothing is polled until somebody starts the line again: no channel goes on showing its last value."""
+        for device in self.devices:
+            for poll in device.polls:
+                with contextlib.suppress(Exception):  # what is broken may be the taking of readings itself
+                    self._fail(poll, reason_text(Reason.INTERNAL, "the line's task failed"))
 
     # ------------------------------------------------------------------ whose turn
 
@@ -246,40 +264,56 @@ class Line:
         if wait > 0:
             await asyncio.sleep(min(wait, 1.0))
             return False
+        slow = asyncio.get_running_loop().call_later(OPENING, self._still_opening)
         try:
-            await self._connect()
+            await self.link.open()
         except LinkLost as error:
             self._lost(error)
             return False
+        finally:
+            slow.cancel()
+        self._told_opening = True
+        now = self.clock()
+        for device in self.devices:
+            device.identified = device.plan.identity is None
+            if self._reopens:
+                device.probe_at = now
+                for poll in device.polls:
+                    poll.at_once(now)
+        return True
+
+    def _answered(self) -> None:
+        """An exchange came to an end of its own: the line is open.
+
+        Not before: a converter that is held by somebody else takes every connection, and closes it.
+        """
+        if self._holds or not self.link.is_open:
+            return
+        self._holds = True
         if self._lost_since is not None:
             log.info("line %s: open again after %.0f s", self.plan.id, self.clock() - self._lost_since)
             self._lost_since = None
         else:
             log.info("line %s: open (%s)", self.plan.id, self.plan.endpoint)
-        if self._reopens:
-            for device in self.devices:
-                for poll in device.polls:
-                    poll.at_once(self.clock())
         self._reopens = 0
         self.recorder.condition(f"line.{self.plan.id}.lost", False, "open")
         self.health.opened(self.clock())
-        return True
 
-    async def _connect(self) -> None:
-        opening = asyncio.ensure_future(self.link.open())
-        try:
-            done, _ = await asyncio.wait({opening}, timeout=PATIENCE)
-            if not done and self._lost_since is None:
-                self._lost(LinkLost("not connected yet"))
-            await opening
-        finally:
-            if not opening.done():
-                opening.cancel()
-                await asyncio.gather(opening, return_exceptions=True)
+    def _still_opening(self) -> None:
+        """At start, where the far end says neither yes nor no: a reading now, not when the attempt is over.
+
+        What is due stays due, so that it is polled as soon as the line is open.
+        """
+        if not self._told_opening and self._lost_since is None:
+            for device in self.devices:
+                for poll in device.polls:
+                    self._fail(poll, reason_text(Reason.LINK_LOST, "still opening"))
+        self._told_opening = True
 
     def _lost(self, error: LinkLost, skip: PollState | None = None) -> None:
         """The link is gone: say so once, tell every channel, plan the next attempt."""
         now = self.clock()
+        self._holds = False
         if self._lost_since is None:
             self._lost_since = now
             self.health.lost(now, error.detail)
@@ -375,6 +409,7 @@ class Line:
         if device.reason != detail:
             log.error("line %s: device %s: fault in labmon: %s", self.plan.id, device.plan.id, detail, exc_info=error)
             device.reason = detail
+        self._answered()
         device.health.record_failure(Reason.INTERNAL, self.clock())
         device.failures += 1
         return LinkError(detail)
@@ -383,6 +418,9 @@ class Line:
         """Count a failed try; let the line settle; tell a late device from a dead one."""
         now = self.clock()
         device.health.record_failure(error.code, now)
+        if isinstance(error, LinkLost):
+            return  # of the line, not of the device
+        self._answered()
         if isinstance(error, Refused) and error.error not in UNREACHED:
             device.failures = 0  # it is alive and said no
             return
@@ -407,6 +445,8 @@ class Line:
         now = self.clock()
         device.slowest = max(seconds, device.slowest * 0.999)
         device.failures = 0
+        device.reason = ""
+        self._answered()
         device.health.record_success(seconds, now)
         if not device.told_alive:
             device.told_alive = True
@@ -465,7 +505,7 @@ class Line:
         device.rest = min(device.rest + 1, len(RESTS) - 1)
         device.probe_at = now + RESTS[device.rest]
         self._probe_free = now + (now - started) * (1 / PROBE_SHARE - 1)
-        reason = reason_text(Reason.RESTING, reason_code(device.reason or device.health.last_failure or Reason.SILENT))
+        reason = reason_text(Reason.RESTING, reason_code(device.health.last_failure or Reason.SILENT))
         for poll in device.polls:
             poll.pass_over(now)
             self._fail(poll, reason)
@@ -473,20 +513,30 @@ class Line:
     # ------------------------------------------------------------------ readings
 
     def _good(self, poll: PollState, answer: Answer) -> None:
-        if answer.key is not None and answer.time is not None:
-            record = answer.time, answer.key
-            if record == poll.record:
-                return  # polled twice: one reading
-            poll.record = record
         flags = self.recorder.flags(poll.device.plan.id)
-        exchange = readings_of(poll.plan, answer, time.time_ns(), flags)
-        exchange.skipped, poll.skipped = poll.skipped, 0
-        self.recorder.accept(exchange, answer.key)
+        try:
+            exchange = readings_of(poll.plan, answer, time.time_ns(), flags)
+            if answer.key is not None:
+                if poll.record is None:
+                    poll.record = self.recorder.last_record(poll.plan.layout.query)
+                if same_record(poll.record, answer.time, answer.key):
+                    if poll.failed:
+                        self.recorder.show(exchange)
+                        poll.failed = False
+                    return  # polled twice: one reading
+            exchange.skipped = poll.skipped
+            self.recorder.accept(exchange, answer.key)
+        except Exception as error:  # noqa: BLE001 - what one device says must not stop its line
+            self._fail(poll, self._internal(poll.device, poll.plan.query.name, error).reason)
+            return
+        poll.skipped, poll.failed = 0, False
+        if answer.key is not None:
+            poll.record = exchange.time, answer.key
 
     def _fail(self, poll: PollState, reason: str) -> None:
         flags = self.recorder.flags(poll.device.plan.id)
         self.recorder.accept(failed(poll.plan, reason, time.time_ns(), flags, poll.skipped))
-        poll.skipped = 0
+        poll.skipped, poll.failed = 0, True
 
 
 LinkFactory = Callable[[LinePlan], Link]

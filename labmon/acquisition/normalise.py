@@ -7,12 +7,18 @@ import math
 from labmon.acquisition.plan import QueryPlan
 from labmon.drivers.driver import Answer
 from labmon.model.exchange import Exchange
-from labmon.model.reading import Reading, Reason, reason_text
+from labmon.model.reading import Flag, Reading, Reason, reason_text
 
 
 def readings_of(plan: QueryPlan, answer: Answer, received: int, flags: int) -> Exchange:
-    """One reading per recorded channel of an answer. `flags` holds for all of them (clock, out of service)."""
+    """One reading per recorded channel of an answer. `flags` holds for all of them (clock, out of service).
+
+    A record whose own time cannot be one has that of its reception, and the flag `clock`: a count is never dropped
+    because a battery is flat.
+    """
     time = received if answer.time is None else answer.time
+    if not _possible(time):
+        time, flags = received, flags | Flag.CLOCK
     outcomes = answer.outcomes
     readings = []
     for slot in plan.slots:
@@ -23,6 +29,15 @@ def readings_of(plan: QueryPlan, answer: Answer, received: int, flags: int) -> E
                 value, reason = None, reason_text(Reason.IMPLAUSIBLE, "not a finite number")
         readings.append(Reading(slot.key, time, received, value, reason, own | slot.flags | flags, raw))
     return Exchange(plan.layout, time, received, readings)
+
+
+def same_record(last: tuple[int, str] | None, time: int | None, key: str) -> bool:
+    """Whether a record is the one that was taken last. Where its time cannot be one the key alone decides."""
+    return last is not None and last[1] == key and (time is None or not _possible(time) or last[0] == time)
+
+
+def _possible(time: int) -> bool:
+    return 0 <= time < 2**63
 
 
 def failed(plan: QueryPlan, reason: str, received: int, flags: int, skipped: int = 0) -> Exchange:

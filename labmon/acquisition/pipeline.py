@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from labmon.alarms.engine import AlarmEngine
@@ -11,6 +13,8 @@ from labmon.journal.entries import RecordKey
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
 from labmon.model.reading import Flag
+
+log = logging.getLogger("labmon.alarms")
 
 
 class Journal(Protocol):
@@ -50,7 +54,7 @@ class Pipeline:
         self.clock_flag = 0
         self.polled = 0
         self.bad = 0
-        self._records = records or {}
+        self._records = dict(records or {})
         self._watchers: list[Callable[[list[Event]], None]] = []
 
     def watch(self, callback: Callable[[list[Event]], None]) -> None:
@@ -69,10 +73,17 @@ class Pipeline:
             if reading.value is None:
                 self.bad += 1
         self.polled += len(exchange.readings)
-        self.journal.append(exchange)
-        if key is not None:
-            self.journal.record(record_keys={exchange.layout.query: RecordKey(exchange.time, key)})
-        self._commit(events)
+        try:
+            self.journal.append(exchange)
+            if key is not None:
+                record = self._records[exchange.layout.query] = RecordKey(exchange.time, key)
+                self.journal.record(record_keys={exchange.layout.query: record})
+        finally:
+            self._commit(events)  # also when the journal cannot hold the readings: an alarm was found in them
+        self.live(exchange)
+
+    def show(self, exchange: Exchange) -> None:
+        """Show again what was accepted before."""
         self.live(exchange)
 
     def tick(self) -> None:
@@ -94,21 +105,39 @@ class Pipeline:
     def _commit(self, events: list[Event]) -> None:
         states = self.engine.take_changes()
         if events or states:
-            self.journal.record(events, states)
+            self._record(events, states)
         if events:
             self.journal.flush()
             for watcher in self._watchers:
                 watcher(events)
+
+    def _record(self, events: list[Event], states: Mapping[str, bytes]) -> None:
+        try:
+            self.journal.record(events, states)
+        except ValueError:
+            log.critical("an event cannot be written as it is", exc_info=True)
+            self.journal.record((), states)
+            for event in events:
+                self.journal.record([_writable(event)])
 
     def flags(self, device: str) -> int:
         """Flags for all readings of a device now."""
         return self.clock_flag | (Flag.OUT_OF_SERVICE if self.engine.is_out_of_service(device) else 0)
 
     def last_record(self, query: str) -> tuple[int, str] | None:
-        """The last record of a query that was journaled before this start."""
+        """The last record of a query that was accepted, in this run or one before."""
         found = self._records.get(query)
         return None if found is None else (found.time, found.key)
+
+    def remember(self, states: Mapping[str, bytes]) -> None:
+        """Take up alarm states that could not be read at the start."""
+        self._commit(self.engine.remember(states, time.monotonic(), time.time_ns()))
 
     def save_all(self) -> None:
         """Record the state of every alarm again: a new journal knows none of them."""
         self.journal.record(alarm_states=self.engine.states())
+
+
+def _writable(event: Event) -> Event:
+    """The same event with nothing in it that a journal could refuse."""
+    return replace(event, time=event.detected, since=None, detail=ascii(event.detail), reason=ascii(event.reason))

@@ -6,6 +6,8 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol, get_args
 
 from labmon import units
@@ -19,6 +21,8 @@ from labmon.model.plant import Area, Channel, Device, LineInfo, Plant
 from labmon.model.reading import Flag
 
 Path = tuple[str | int, ...]
+
+_linear = lru_cache(maxsize=1000)(units.linear)
 
 
 class Report(Protocol):
@@ -222,10 +226,11 @@ class _Planner:
                 (*path, "every", name), f"{driver.id} has no query {name}", f"it has {_or([q.name for q in queries])}"
             )
         wanted = self._wanted(path, config, queries)
+        before = len(self.channels)
         plans = tuple(
             plan for q in queries if (plan := self._query(config, driver, q, wanted, config.every.get(q.name, q.every)))
         )
-        keys = tuple(key for key, channel in self.channels.items() if channel.device == config.id)
+        keys = tuple(islice(self.channels, before, None))
         self.devices[config.id] = Device(
             config.id, config.name, config.area, line.id, driver.id, config.asset, keys, config.instruction
         )
@@ -287,7 +292,7 @@ class _Planner:
         key = channel_key(device.id, channel.id)
         unit = channel.unit or spec.unit
         try:
-            scale, offset = units.linear(spec.unit, unit)
+            scale, offset = _linear(spec.unit, unit)
         except units.UnknownUnit:
             return None  # the site file's own pass has said so
         except units.IncompatibleUnits as error:
@@ -336,7 +341,7 @@ class _Planner:
         if profile is None:
             return None  # the site file's own pass has said so
         try:
-            units.linear(profile.unit, unit)
+            _linear(profile.unit, unit)
         except units.UnknownUnit:
             return None  # as above
         except units.IncompatibleUnits as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from labmon import units
@@ -11,8 +12,15 @@ from labmon.alarms.rule import ConditionRule, LimitRule, QualityRule, Rule, Sile
 from labmon.config.site import Limit, Site
 from labmon.model.event import AlarmClass
 
+_linear, _delta = lru_cache(maxsize=1000)(units.linear), lru_cache(maxsize=1000)(units.delta_scale)
+
 SILENCE_PERIODS = 3.0
 SILENCE_FLOOR = 10.0
+SETTLED = 30.0
+"""A line or device that is back must stay so for this long before its alarm is over: one that comes and goes is one
+alarm, and not a notice each time. It spans the three polls and the rest of a device that is polled every 5 s."""
+STEADY = 60.0
+"""The same for the gateway's own troubles: a disk, a broker or a mail server that stumbles every few seconds."""
 RECORD_SILENCE = 900.0
 """A counter's own sample interval is not known to the site file: silence of records is told after 15 minutes, or as
 the profile says."""
@@ -25,27 +33,28 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
         rules += _limits(channel)
         rules += _measured(channel)
     for line in plan.lines:
-        rules.append(_technical(f"line.{line.id}.lost", line=line.id, on=5.0))
+        rules.append(_technical(f"line.{line.id}.lost", line=line.id, on=5.0, off=SETTLED))
         for device in line.devices:
-            rules.append(_technical(f"{device.id}.dead", device=device.id))
+            rules.append(_technical(f"{device.id}.dead", device=device.id, off=SETTLED))
             if device.identity is not None:
                 rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
-    rules.append(_technical("gateway.journal"))
+    rules.append(_technical("gateway.journal", off=STEADY))
     if site.mqtt is not None:
-        rules.append(_technical("gateway.broker", on=60.0))
+        rules.append(_technical("gateway.broker", on=60.0, off=STEADY))
     for store in site.stores:
-        rules.append(_technical(f"gateway.delivery.{store.id}"))
+        rules.append(_technical(f"gateway.delivery.{store.id}", off=STEADY))
         rules.append(_technical(f"gateway.quarantine.{store.id}"))
     for way in site.notices.channels:
-        rules.append(_technical(f"gateway.notices.{way.id}"))
+        rules.append(_technical(f"gateway.notices.{way.id}", off=STEADY))
     return rules
 
 
-def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0) -> ConditionRule:
+def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0, off: float = 0.0) -> ConditionRule:
     return ConditionRule(
         alarm=alarm,
         cls=AlarmClass.TECHNICAL,
         on_delay=on,
+        off_delay=off,
         device=device,
         line="" if device else line,
         inhibits=bool(device or line),
@@ -55,8 +64,8 @@ def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0)
 def _limits(channel: LimitedChannel) -> Iterator[Rule]:
     if channel.profile is None:
         return
-    scale, offset = units.linear(channel.profile.unit, channel.unit)
-    delta = units.delta_scale(channel.profile.unit, channel.unit)
+    scale, offset = _linear(channel.profile.unit, channel.unit)
+    delta = _delta(channel.profile.unit, channel.unit)
     for limit in channel.profile.limits:
         if limit.high is not None:
             yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta)

@@ -56,6 +56,40 @@ class AlarmEngine:
         self._peaks_due = math.inf
         self._due = mono
 
+    def remember(self, saved: Mapping[str, bytes], mono: float, now: int) -> list[Event]:
+        """Take up saved states that could not be read at the beginning; returns what follows from them.
+
+        What has happened since then stands: an alarm that was raised meanwhile keeps its new occurrence. Every other
+        one is again what it was, and a device that is out of service is so again.
+        """
+        made = restore([alarm.rule for alarm in self._alarms.values()], self._plant, saved, mono, now)
+        events = made.events
+        for name, alarm in self._alarms.items():
+            before = made.alarms[name].state
+            if alarm.state.base is AlarmState.NORM and before.base is not AlarmState.NORM:
+                events += self._resume(alarm, replace(before, hidden=alarm.state.hidden), mono, now)
+        for device, record in made.services.items():
+            if device not in self._services:
+                self._services[device] = record
+                self._service_due[device] = _deadline(record.until, mono, now)
+                for alarm in self._by_device.get(device, []):
+                    events += self._apply(alarm, TakeOut(record.user, record.reason), mono, now)
+        self._changed |= {alarm.rule.alarm: self._alarms[alarm.rule.alarm] for alarm in made.changed}
+        self._saved_else |= dict.fromkeys(made.forgotten, b"")
+        self._due = min(self._due, mono)
+        return events
+
+    def _resume(self, alarm: Alarm, state: State, mono: float, now: int) -> list[Event]:
+        alarm.state = state
+        if alarm.watch is not None:
+            alarm.watch.settle()
+        if alarm.level is None:
+            return []
+        # It was told before the alarm was known to be active, and will not be told again.
+        events = self._apply(alarm, Level(alarm.level, alarm.detail), mono, now)
+        self._watch_delay(alarm)
+        return events
+
     # What comes in
 
     def reading(self, reading: Reading, mono: float) -> list[Event]:

@@ -57,8 +57,8 @@ class ControlSocket:
         for task in list(self._open):
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
-        await self._server.wait_closed()
         self.path.unlink(missing_ok=True)
+        await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -78,7 +78,8 @@ class ControlSocket:
                 writer.write(orjson.dumps(self._answer(line, login), default=str) + b"\n")
                 await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
-            pass
+            # What is still to be sent would keep the connection open as long as the other side does not read it.
+            writer.transport.abort()
         finally:
             writer.close()
 
@@ -113,8 +114,11 @@ def _login(sock: socket.socket) -> str:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
         try:
             probe.connect(str(path))
+        except TimeoutError:
+            return True  # it is there, and busy
         except OSError:
             return False
         return True

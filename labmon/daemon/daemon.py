@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 import os
@@ -14,10 +15,12 @@ import labmon
 from labmon.acquisition.line import Line
 from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
+from labmon.acquisition.plan import LinePlan
 from labmon.alarms.engine import AlarmEngine
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket
+from labmon.daemon.journal_alarm import JournalAlarm
 from labmon.daemon.outside import Outside
 from labmon.daemon.report import Report
 from labmon.health.line import LineHealth
@@ -25,7 +28,7 @@ from labmon.journal.committer import Pace
 from labmon.journal.entries import Configuration, RecordKey
 from labmon.journal.errors import JournalUnavailable
 from labmon.journal.retention import Retention
-from labmon.journal.watch import Callbacks, JournalHealth
+from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
 from labmon.links.opening import make_link
 from labmon.model.event import Event, EventKind
@@ -36,6 +39,10 @@ TICK = 0.1
 """Seconds between looks at the clock for delays, silence and the ends of out of service."""
 STOP = 4.5
 """Seconds that everything together may take to stop."""
+PART = 1.0
+"""Seconds of them that the local socket may take, and the lines."""
+READ = 2.0
+"""Seconds that polling may wait at the start for what the journal remembers; what comes later is taken up late."""
 RESTART = (1.0, 5.0, 30.0)
 """Waits before a part that failed is started again."""
 
@@ -59,12 +66,15 @@ class Daemon:
         config = self.site.journal
         self.journal = JournalWriter(
             loaded.path.parent / config.path,
-            Callbacks(self.outside.committed, self.outside.urgent, self._journal_health, self._journal_opened),
+            Callbacks(self._committed, self.outside.urgent, lambda _: self._tell_journal(), self._journal_opened),
             pace=Pace(commit_every=config.commit_every),
             retention=Retention(config.keep_readings, config.size, stores),
         )
         self.tasks: set[asyncio.Task[None]] = set()
-        self.lines: dict[str, Line] = {}
+        self.control: ControlSocket | None = None
+        self.journal_alarm = JournalAlarm(lambda: self.journal.health)
+        self._remembers = True
+        """Whether the alarm engine knows what the journal knew at the start."""
         self._pipeline: Pipeline | None = None
         self._journal_id: str | None = None
 
@@ -78,17 +88,8 @@ class Daemon:
     async def run(self) -> None:
         """Start everything, wait for `stop`, end everything. Needs neither instruments nor broker nor network."""
         await self.journal.start()
-        saved, records = await self._remembered()
-        engine = AlarmEngine(self.loaded.rules, self.plant, saved, mono=time.monotonic(), now=time.time_ns())
-        users = {user.id: user for user in self.site.users}
-        self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
-        self.commands = Commands(pipeline, users, self.plant)
-        self.outside.connect(pipeline, self.journal, self.commands)
-        self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
-        self.clock = ClockWatch(pipeline)
-        self._configured()
-        self._journal_health(self.journal.health)
         try:
+            await self._assemble()
             await self._start()
             log.info(
                 "daemon: %d lines, %d devices, %d channels",
@@ -98,21 +99,51 @@ class Daemon:
         finally:
             await self._end()
 
+    async def _assemble(self) -> None:
+        saved, records = await self._remembered()
+        engine = AlarmEngine(self.loaded.rules, self.plant, saved, mono=time.monotonic(), now=time.time_ns())
+        users = {user.id: user for user in self.site.users}
+        self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
+        self.commands = Commands(pipeline, users, self.plant)
+        self.outside.connect(pipeline, self.journal, self.commands)
+        self.clock = ClockWatch(pipeline)
+        self._configured()
+        self._tell_journal()
+
     async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
         """Alarm states and last records of the run before; none where the journal cannot be read now."""
         try:
-            return await self.journal.alarm_states(), await self.journal.latest_records()
-        except JournalUnavailable as error:
-            log.error("daemon: starts without what the journal remembers: %s", error)
+            async with asyncio.timeout(READ):
+                return await self.journal.alarm_states(), await self.journal.latest_records()
+        except (JournalUnavailable, TimeoutError) as error:
+            log.error("daemon: starts without what the journal remembers: %s", str(error) or "the disk is slow")
+            self._remembers = False
             return {}, {}
 
-    def _journal_health(self, health: JournalHealth) -> None:
-        if self._pipeline is not None:
-            self._pipeline.condition("gateway.journal", health.state != "ok", health.reason or "written again")
+    async def _remember(self) -> None:
+        """Take up the alarm states of the run before as soon as the journal can be read."""
+        while True:
+            try:
+                saved = await self.journal.alarm_states()
+                break
+            except JournalUnavailable:
+                await asyncio.sleep(TICK)
+        self.pipeline.remember(saved)
+        log.info("daemon: has taken up what the journal remembers")
 
-    def _journal_opened(self, journal: str, _trouble: str | None) -> None:
+    def _committed(self, first: int, last: int, events: list[tuple[int, Event]]) -> None:
+        self.outside.committed(first, last, events)
+        self.journal_alarm.committed(event for _, event in events)
+
+    def _tell_journal(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.condition("gateway.journal", *self.journal_alarm.now())
+
+    def _journal_opened(self, journal: str, trouble: str | None) -> None:
         """A new journal knows nothing: give it the states. What stood in the one before is still to be told."""
         before, self._journal_id = self._journal_id, journal
+        if trouble:
+            self.journal_alarm.lost(trouble)
         if self._pipeline is None:
             return
         self._pipeline.save_all()
@@ -122,17 +153,27 @@ class Daemon:
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
         for plan in self.plan.lines:
-            line = Line(
-                plan, make_link(plan.endpoint, plan.framing, quiet=plan.quiet), self.pipeline, self.health[plan.id]
-            )
-            self._keep(f"line {plan.id}", line.run)
+            self._keep(f"line {plan.id}", functools.partial(self._poll, plan))
         self._keep("alarms", self._ticks)
         self._keep("clock", self.clock.run)
+        if not self._remembers:
+            self._keep("alarm states", self._remember)
         await self.outside.start()
+        users = {user.id: user for user in self.site.users}
+        self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         try:
             await self.control.start()
         except OSError as error:
             log.error("control: no local socket: %s", error)
+
+    async def _poll(self, plan: LinePlan) -> None:
+        """One line, from its beginning each time. A fault of it is one alarm for all that is on it."""
+        try:
+            link = make_link(plan.endpoint, plan.framing, quiet=plan.quiet)
+            await Line(plan, link, self.pipeline, self.health[plan.id]).run()
+        except Exception as error:
+            self.pipeline.condition(f"line.{plan.id}.lost", True, f"fault in labmon: {error!r}"[:300])
+            raise
 
     def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part for ever: one that fails is told of and started again."""
@@ -157,6 +198,7 @@ class Daemon:
     async def _ticks(self) -> None:
         while True:
             self.pipeline.tick()
+            self._tell_journal()
             await asyncio.sleep(TICK)
 
     def _configured(self) -> None:
@@ -178,15 +220,27 @@ class Daemon:
 
     async def _end(self) -> None:
         began = time.monotonic()
-        await self.control.stop()
+        if self.control is not None:
+            await _ended(self.control.stop(), PART)
         for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        now = time.time_ns()
-        self.pipeline.record(Event(EventKind.STOPPED, now, now))
+        if self.tasks and (await asyncio.wait(self.tasks, timeout=PART))[1]:
+            log.error("daemon: a line does not end, and is left behind")
+        if self._pipeline is not None:
+            now = time.time_ns()
+            self._pipeline.record(Event(EventKind.STOPPED, now, now))
         await self.outside.stop(max(0.5, STOP - 1.0 - (time.monotonic() - began)))
         await self.journal.stop(max(0.5, STOP - (time.monotonic() - began)))
         log.info("daemon: stopped in %.1f s", time.monotonic() - began)
+
+
+async def _ended(end: Awaitable[None], seconds: float) -> None:
+    """What comes after has its turn, whatever becomes of this."""
+    try:
+        async with asyncio.timeout(seconds):
+            await end
+    except Exception as error:
+        log.error("daemon: fault while stopping", exc_info=error)
 
 
 def _starter() -> str:

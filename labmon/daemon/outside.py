@@ -52,20 +52,32 @@ class Outside:
         if self.site.mqtt is not None:
             try:
                 self.delivery = self._delivery(pipeline, journal)
-            except SecretError as error:
-                log.error("delivery: not started: %s", error)
-                pipeline.condition("gateway.broker", True, str(error))
+            except Exception as error:  # noqa: BLE001 - polling and alarms go on without it
+                self._without("delivery", ["gateway.broker"], error, pipeline)
         if self.site.notices.channels:
-            self.notifier = Notifier(
-                self.plan.plant,
-                self.site.notices,
-                journal,
-                pipeline.engine.views,
-                pipeline.condition,
-                pipeline.record,
-                self._secret,
-                users=self.site.users,
-            )
+            try:
+                self.notifier = self._notifier(pipeline, journal)
+            except Exception as error:  # noqa: BLE001 - as above
+                ways = [f"gateway.notices.{way.id}" for way in self.site.notices.channels]
+                self._without("notices", ways, error, pipeline)
+
+    def _without(self, what: str, alarms: list[str], error: Exception, pipeline: Pipeline) -> None:
+        """Polling and alarms go on without a consumer that cannot be made."""
+        log.error("%s: not started: %s", what, error, exc_info=None if isinstance(error, SecretError) else error)
+        for alarm in alarms:
+            pipeline.condition(alarm, True, str(error) or repr(error))
+
+    def _notifier(self, pipeline: Pipeline, journal: JournalWriter) -> Notifier:
+        return Notifier(
+            self.plan.plant,
+            self.site.notices,
+            journal,
+            pipeline.engine.views,
+            pipeline.condition,
+            pipeline.record,
+            self._secret,
+            users=self.site.users,
+        )
 
     def _delivery(self, pipeline: Pipeline, journal: JournalWriter) -> Delivery:
         config = self.site.mqtt

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import labmon
 from labmon.alarms.view import AlarmView
+from labmon.units import unit
 
 if TYPE_CHECKING:
     from labmon.daemon.daemon import Daemon
@@ -60,6 +61,20 @@ class Report:
         }
 
 
+def _words(view: AlarmView) -> str:
+    """What holds now, in a line."""
+    parts = [view.detail] if view.detail else []
+    if view.limit is not None:
+        symbol = unit(view.unit).symbol if view.unit else ""
+        now = "no value now" if view.value is None else f"{view.value:g} {symbol}".rstrip()
+        parts.append(f"{now}, {view.direction} limit {view.limit:g} {symbol}".rstrip())
+    if not view.measured:
+        parts.append("not being measured")
+    if view.user:
+        parts.append(f"acknowledged by {view.user}: {view.reason}")
+    return "; ".join(parts)
+
+
 def _alarm(view: AlarmView) -> dict[str, Any]:
     return {
         "alarm": view.alarm,
@@ -71,5 +86,5 @@ def _alarm(view: AlarmView) -> dict[str, Any]:
         "unit": view.unit,
         "limit": view.limit,
         "measured": view.measured,
-        "text": view.detail,
+        "text": _words(view),
     }

@@ -28,6 +28,24 @@ class Pace:
     """... and is sent one range at a time from then on, because every store hears what is sent to one of them."""
 
 
+@dataclass(slots=True)
+class RecordCounters:
+    """What happened since the start."""
+
+    sent: int = 0
+    sent_bytes: int = 0
+    resent: int = 0
+    confirmed: int = 0
+    refused: int = 0
+    errors: int = 0
+    """Confirmations that said that nothing was stored."""
+    malformed: int = 0
+    foreign: int = 0
+    """Confirmations for another journal or an unknown store."""
+    unexpected: int = 0
+    """Confirmations for ranges that are not on their way (any more)."""
+
+
 @dataclass(slots=True, eq=False)
 class Flight:
     """A range on its way: to whom it still is, and when it is sent (again)."""

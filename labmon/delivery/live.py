@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from labmon.model.exchange import Exchange
+from labmon.model.exchange import Exchange, Layout
 from labmon.model.messages import Live, LiveChannel
 from labmon.mqtt import Connection, MqttError
 from labmon.mqtt.topics import Topics
@@ -15,6 +15,11 @@ log = logging.getLogger(__name__)
 
 _TOGETHER = 50
 """Devices published in one go before others get the event loop."""
+_COLLECT = 0.05
+"""Seconds for which changes are collected: a wake-up costs more than a message, and lines poll all the time."""
+_KNOWN_LAYOUTS = 10_000
+_Columns = tuple[str, tuple[tuple[str, str, str], ...]]
+"""Area, and for each column its channel, kind and unit."""
 EXPIRY = 600.0
 """Seconds after which the broker forgets what it was told last, at least."""
 
@@ -33,6 +38,7 @@ class LivePublisher:
         self._topics = topics
         self._intervals = intervals or {}
         self._latest: dict[str, dict[str, Exchange]] = {}
+        self._columns: dict[int, tuple[Layout, _Columns]] = {}
         self._changed: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -69,6 +75,7 @@ class LivePublisher:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
+            await asyncio.sleep(_COLLECT)
             self._wake.clear()
             await self._connection.wait_connected()
             while self._changed and self._connection.connected:
@@ -79,7 +86,7 @@ class LivePublisher:
 
     async def _publish(self, device: str) -> None:
         try:
-            area, live = _live(device, self._latest[device])
+            area, live = self._live(device)
             expiry = max(EXPIRY, 3 * self._intervals.get(device, 0.0))
             await self._connection.publish(
                 self._topics.live(area, device), live.encode(), qos=0, retain=True, expiry=expiry
@@ -92,14 +99,22 @@ class LivePublisher:
                 self._refused = str(error)
                 log.error("device %s cannot be shown live", device, exc_info=error)
 
+    def _live(self, device: str) -> tuple[str, Live]:
+        channels: dict[str, LiveChannel] = {}
+        area = ""
+        for exchange in self._latest[device].values():
+            area, columns = self._columns_of(exchange.layout)
+            for (name, kind, unit), r in zip(columns, exchange.readings, strict=True):
+                channels[name] = LiveChannel(r.time, r.value, r.reason, r.flags, kind, unit)
+        return area, Live(device, channels)
 
-def _live(device: str, queries: Mapping[str, Exchange]) -> tuple[str, Live]:
-    channels: dict[str, LiveChannel] = {}
-    area = ""
-    for exchange in queries.values():
-        for column, reading in zip(exchange.layout.columns, exchange.readings, strict=True):
-            area = column.area
-            channels[column.channel] = LiveChannel(
-                reading.time, reading.value, reading.reason, reading.flags, column.kind, column.unit
-            )
-    return area, Live(device, channels)
+    def _columns_of(self, layout: Layout) -> _Columns:
+        known = self._columns.get(id(layout))
+        if known is not None:
+            return known[1]
+        if len(self._columns) >= _KNOWN_LAYOUTS:
+            self._columns.clear()
+        columns = layout.columns[-1].area, tuple((c.channel, c.kind, c.unit) for c in layout.columns)
+        # The layout is kept beside, so that its id is not given to another one.
+        self._columns[id(layout)] = layout, columns
+        return columns

@@ -7,51 +7,22 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
-from labmon.delivery.lane import Flight, Lane, Pace
+from labmon.delivery.lane import Flight, Lane, Pace, RecordCounters
 from labmon.delivery.log import Journal, cursor_name
 from labmon.delivery.ranges import RangeMaker
+from labmon.delivery.trouble import Trouble, delivery_alarm
 from labmon.journal.errors import JournalUnavailable
-from labmon.model.event import Event, EventKind
+from labmon.model.event import Event
 from labmon.model.messages import MessageError, Stored
 from labmon.mqtt import Connection, MessageProperties, MqttError, SubscribeRefused
 from labmon.mqtt.topics import Topics, last_level
 
 log = logging.getLogger(__name__)
 
-_REFUSALS_EVERY = 60.0
 _LOOK = 1.0
 """Seconds between looks at the journal and at the clock when nothing wakes the sender."""
-
-
-@dataclass(slots=True)
-class RecordCounters:
-    """What happened since the start."""
-
-    sent: int = 0
-    sent_bytes: int = 0
-    resent: int = 0
-    confirmed: int = 0
-    refused: int = 0
-    errors: int = 0
-    """Confirmations that said that nothing was stored."""
-    malformed: int = 0
-    foreign: int = 0
-    """Confirmations for another journal or an unknown store."""
-    unexpected: int = 0
-    """Confirmations for ranges that are not on their way (any more)."""
-
-
-@dataclass(slots=True)
-class Refusals:
-    """Refused entries that no event has told of yet."""
-
-    seq: int
-    why: str
-    count: int = 0
-    told: float = float("-inf")
 
 
 class RecordSender:
@@ -79,19 +50,14 @@ class RecordSender:
         self._topics = topics
         self._journal = journal
         self._stores = sorted(set(stores))
-        self._on_condition = on_condition
-        self._on_event = on_event
+        self._trouble = Trouble(on_condition, on_event)
         self._pace = pace or Pace()
         self._lanes: dict[str, Lane] = {}
         self._maker: RangeMaker | None = None
         self._journal_id: str | None = None
-        self._active: dict[str, str] = {}
-        self._known: set[str] = set()
-        """Conditions of which the alarm engine has heard since the start: one may have been left active."""
-        self._ended: set[str] = set()
-        self._untold: dict[str, Refusals] = {}
         self._faulty = False
         self._publish_refused = ""
+        self._unheard = 0
         self._publishing: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
@@ -129,6 +95,7 @@ class RecordSender:
         for lane in self._lanes.values():
             for flight in lane.flights:
                 flight.due, flight.tries = 0.0, 0
+        self._unheard = 0
         self._wake.set()
 
     # What goes out
@@ -177,11 +144,7 @@ class RecordSender:
         """Tell of every store whether the quarantine holds entries for it; after somebody released some."""
         held = Counter(q.store for q in await self._journal.quarantined())
         for store in self._stores:
-            alarm = f"gateway.quarantine.{store}"
-            if not held[store]:
-                self._end(alarm)
-            elif alarm not in self._active:
-                self._tell(alarm, f"{held[store]} entries are in the quarantine")
+            self._trouble.held(store, held[store])
 
     async def _fill(self, maker: RangeMaker) -> None:
         """Make ranges for the stores that have room, the one furthest behind first."""
@@ -222,14 +185,21 @@ class RecordSender:
         self.counters.sent_bytes += len(payload)
         self.counters.resent += flight.tries > 0
         try:
-            await self._connection.publish(self._topics.record, payload, qos=1)
-            self._publish_refused = ""
+            heard = await self._connection.publish(self._topics.record, payload, qos=1)
+            self._publish_refused = "" if heard else "nobody listens at the broker"
         except MqttError as error:
+            heard = True
             self._publish_refused = f"{error}"
         finally:
             flight.publishing = False
             flight.sent(time.monotonic(), self._pace)
             self._wake.set()
+        if heard:
+            self._unheard = 0
+        else:
+            # After an outage gateway and ingest come back in any order: ask soon, then at the usual pace.
+            flight.due = min(flight.due, time.monotonic() + 2.0**self._unheard)
+            self._unheard = min(self._unheard + 1, 16)
 
     # What comes back
 
@@ -251,10 +221,10 @@ class RecordSender:
             return
         if stored.error is not None:
             self.counters.errors += 1
-            self._tell(f"gateway.delivery.{lane.store}", f"the store does not take the data: {stored.error}")
+            self._trouble.begin(delivery_alarm(lane.store), f"the store does not take the data: {stored.error}")
             return
         self.counters.confirmed += 1
-        self._end(f"gateway.delivery.{lane.store}")
+        self._trouble.end(delivery_alarm(lane.store))
         self._settle(lane)
         self._wake.set()
 
@@ -264,26 +234,14 @@ class RecordSender:
             self._unsaved.set()
 
     def _look_at_stores(self) -> None:
-        self._tell_refusals()
+        self._trouble.tell_refusals()
         now = time.monotonic()
         for lane in self._lanes.values():
             if lane.stalled(now, self._pace):
                 lane.recall()
             if lane.flights and not lane.error and now - lane.progress > self._pace.silent_after:
                 why = self._connection.last_error or self._publish_refused or "nothing is confirmed"
-                self._tell(f"gateway.delivery.{lane.store}", f"not stored for some time: {why}")
-
-    def _tell(self, alarm: str, detail: str) -> None:
-        self._known.add(alarm)
-        if self._active.get(alarm) != detail:
-            self._active[alarm] = detail
-            self._on_condition(alarm, True, detail)
-
-    def _end(self, alarm: str) -> None:
-        """The first time without having told of it: the alarm may stand from before the start."""
-        if self._active.pop(alarm, None) is not None or alarm not in self._ended:
-            self._ended.add(alarm)
-            self._on_condition(alarm, False, "")
+                self._trouble.begin(delivery_alarm(lane.store), f"not stored for some time: {why}")
 
     # Cursors
 
@@ -310,27 +268,8 @@ class RecordSender:
             await self._journal.quarantine(lane.store, refused)
             for seq in refused:
                 lane.refused.pop(seq, None)
-            self._refused(lane.store, refused)
+            self.counters.refused += len(refused)
+            self._trouble.refused(lane.store, refused)
         if confirmed > lane.saved and self._journal.journal == self._journal_id:
             await self._journal.advance(cursor_name(lane.store), confirmed)
             lane.saved = confirmed
-
-    def _refused(self, store: str, refused: Mapping[int, str]) -> None:
-        self.counters.refused += len(refused)
-        seq, why = next(iter(refused.items()))
-        untold = self._untold.setdefault(store, Refusals(seq, why))
-        untold.count += len(refused)
-        self._tell(f"gateway.quarantine.{store}", f"refused for good: {why}")
-        self._tell_refusals()
-
-    def _tell_refusals(self) -> None:
-        """An event for each refusal, or one a minute where there are many; events are never deleted."""
-        now = time.monotonic()
-        for store, untold in list(self._untold.items()):
-            if untold.count and now - untold.told > _REFUSALS_EVERY:
-                moment = time.time_ns()
-                detail = f"store {store} refused {untold.count} entries for good, {untold.seq} the first: {untold.why}"
-                self._on_event(Event(EventKind.QUARANTINE, moment, moment, detail))
-                untold.count, untold.told = 0, now
-            elif not untold.count and now - untold.told > _REFUSALS_EVERY:
-                del self._untold[store]

@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 from rich.live import Live as Screen
 
@@ -152,7 +154,9 @@ class Demo:
         """Write the picture as it was last to an SVG file."""
         console = Console(record=True, width=150, file=io.StringIO())
         console.print(self.last)
-        console.save_svg(str(path), title="labmon demo")
+        # Without the fonts that rich would fetch from elsewhere: the picture must show without a network.
+        form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        console.save_svg(str(path), title="labmon demo", code_format=form)
 
     def _check_children(self) -> None:
         for name, process in self.children.items():

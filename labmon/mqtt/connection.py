@@ -120,15 +120,16 @@ class Connection:
 
     async def publish(
         self, topic: str, payload: bytes, qos: int = 1, retain: bool = False, expiry: float | None = None
-    ) -> None:
+    ) -> bool:
         """Return when the broker has acknowledged (QoS 1), or when it is written to the socket (QoS 0).
 
-        That is not yet stored by anybody. `expiry` in seconds, from which on the broker forgets it (MQTT 5 only).
-        Raises NotConnected, at once when there is no connection, and PublishRefused; then it is never sent later.
+        That is not yet stored by anybody; False says that nobody listens (QoS 1, MQTT 5). `expiry` in seconds, from
+        which on the broker forgets it (MQTT 5 only). Raises NotConnected, at once when there is no connection, and
+        PublishRefused; then it is never sent later.
         """
         if (session := self._session) is None:
             raise NotConnected(self.last_error or "not connected yet")
-        await session.publish(topic, payload, qos, retain, expiry)
+        return await session.publish(topic, payload, qos, retain, expiry)
 
     async def _run(self) -> None:
         low, high = self._settings.backoff

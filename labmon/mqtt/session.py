@@ -31,6 +31,7 @@ from labmon.mqtt.window import Window
 log = logging.getLogger(__name__)
 
 PACKET_TOO_LARGE = 0x95
+NO_MATCHING_SUBSCRIBERS = 0x10
 
 
 class _SocketClient(Client):
@@ -264,8 +265,8 @@ class Session:
 
     # What the connection is for.
 
-    async def publish(self, topic: str, payload: bytes, qos: int, retain: bool, expiry: float | None) -> None:
-        """Publish within the window. Raises NotConnected, PublishRefused."""
+    async def publish(self, topic: str, payload: bytes, qos: int, retain: bool, expiry: float | None) -> bool:
+        """Publish within the window; False when the broker says that nobody listens. Raises as Connection.publish."""
         if self._max_packet is not None and len(payload) + len(topic.encode()) + 64 > self._max_packet:
             raise PublishRefused(topic, PACKET_TOO_LARGE, f"{len(payload)} bytes, the broker takes {self._max_packet}")
         if qos:
@@ -286,6 +287,7 @@ class Session:
         reason = await owed.answer
         if reason is not None and reason.is_failure:
             raise PublishRefused(topic, reason.value, str(reason))
+        return reason is None or reason.value != NO_MATCHING_SUBSCRIBERS
 
     async def subscribe(self, filter_: str, qos: int) -> None:
         """Subscribe and wait for the broker's word. Raises NotConnected, SubscribeRefused."""

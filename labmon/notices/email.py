@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, formataddr, parseaddr
@@ -62,7 +63,7 @@ class EmailSender:
             answers, wanted = self._envelope(smtp, list(by_address))
             if wanted:
                 message = self._message(notice, [by_address[address][0] for address in wanted])
-                code, text = _data(smtp, message.as_bytes())
+                code, text = _data(smtp, message)
                 answers.update((address, _answer(code, text)) for address in wanted)
             return answers
         except _DIALOGUE as exc:
@@ -127,11 +128,10 @@ class EmailSender:
                 answers[address] = _answer(code, text)
         return answers, wanted
 
-    def _message(self, notice: Notice, people: Sequence[Person]) -> EmailMessage:
+    def _message(self, notice: Notice, people: Sequence[Person]) -> bytes:
         message = EmailMessage(policy=SMTP_POLICY)
         message["From"] = self._settings.from_
         message["To"] = ", ".join(formataddr((_one_line(p.name), parseaddr(p.email or "")[1])) for p in people)
-        message["Subject"] = _one_line(notice.subject)
         message["Date"] = format_datetime(utc(notice.sent))
         message["Message-ID"] = f"<{notice.id}@{self._domain}>"
         if notice.occurrence:
@@ -141,7 +141,9 @@ class EmailSender:
         if notice.kind == "raised":
             message["Importance"] = "high"
         message.set_content(notice.text, cte="quoted-printable")
-        return message
+        # The new email package drops or doubles spaces where it folds a subject beside a character beyond ASCII.
+        subject = Header(_one_line(notice.subject), "utf-8", header_name="Subject").encode(linesep="\r\n")
+        return b"Subject: " + subject.encode("ascii") + b"\r\n" + message.as_bytes()
 
 
 class _Conversation(smtplib.SMTP):

@@ -244,6 +244,19 @@ def test_a_line_absent_at_start_gives_readings_at_once() -> None:
     assert recorder.reasons("d1")["link-lost"] >= 1
 
 
+@pytest.mark.parametrize("seconds", [3.0, 1000.0])
+def test_a_line_that_takes_long_to_open_gives_readings_meanwhile(seconds: float) -> None:
+    class Slow(Wire):
+        async def open(self) -> None:
+            await asyncio.sleep(seconds)
+            await super().open()
+
+    recorder, _ = play(plan_of(Ask("d0"), Ask("d1", every=60.0)), Slow(), 5.0)
+    early = [(e.layout.query, e.readings[0].reason) for at, e in recorder.exchanges if at < 1001.0]
+    assert sorted(early) == [(f"{d}.values", "link-lost (still opening)") for d in ("d0", "d1")]
+    assert bool(recorder.good("d1")) is (seconds < 5.0), "what was due is polled as soon as the line is open"
+
+
 def test_the_wrong_instrument_gives_no_values_and_one_condition() -> None:
     class Identity:
         wrong = True

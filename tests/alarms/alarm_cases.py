@@ -186,7 +186,7 @@ class Run:
         self.take(self.engine.reading(Reading(CHANNEL, self.now, self.now, value, reason, flags), self.mono))
 
     def command(self, verb: str, argument: Any, entry: Mapping[str, Any]) -> list[Event]:
-        user, reason = entry.get("by", "anna"), entry.get("reason", "a reason")
+        user, reason = entry.get("by", "duty"), entry.get("reason", "a reason")
         if verb == "ack":
             seen = self.occurrences.get(alarm_id(argument), ["none"])
             occurrence = seen[entry.get("occurrence", -1)]

@@ -128,7 +128,7 @@ def test_the_peak_of_a_low_limit_is_the_lowest() -> None:
 def test_a_view_holds_what_a_person_wants_to_know() -> None:
     target = engine(action_high={"limit": 38})
     (event,) = give(target, 10, 39)
-    target.acknowledge(HIGH, event.occurrence, "anna", "door", 20.0, wall(20))
+    target.acknowledge(HIGH, event.occurrence, "duty", "door", 20.0, wall(20))
     (shown,) = target.views()
     assert shown.to_dict() == {
         "alarm": HIGH,
@@ -152,7 +152,7 @@ def test_a_view_holds_what_a_person_wants_to_know() -> None:
         "peak_time": wall(10),
         "measured": True,
         "acknowledged": wall(20),
-        "user": "anna",
+        "user": "duty",
         "reason": "door",
     }
     give(target, 30, None)
@@ -162,26 +162,26 @@ def test_a_view_holds_what_a_person_wants_to_know() -> None:
 
 def test_views_of_a_device_out_of_service_show_what_is_underneath() -> None:
     target = engine(action_high={"limit": 38}, alert_high={"limit": 37})
-    target.out_of_service(DEVICE, wall(100), "anna", "cleaning", 1.0, wall(1))
+    target.out_of_service(DEVICE, wall(100), "duty", "cleaning", 1.0, wall(1))
     assert target.views() == []
     assert target.is_out_of_service(DEVICE)
     (record,) = target.services()
-    assert (record.since, record.until, record.user, record.reason) == (wall(1), wall(100), "anna", "cleaning")
+    assert (record.since, record.until, record.user, record.reason) == (wall(1), wall(100), "duty", "cleaning")
     give(target, 2, 37.5)
     (shown,) = target.views()
     assert (shown.state, shown.underlying) == (AlarmState.OOSRV, AlarmState.UNACK)
-    target.in_service(DEVICE, "bob", "", 3.0, wall(3))
+    target.in_service(DEVICE, "operator-2", "", 3.0, wall(3))
     assert not target.is_out_of_service(DEVICE)
     assert target.services() == []
 
 
 def test_what_is_out_of_service_is_deleted_from_the_saved_states_when_it_ends() -> None:
     target = engine(action_high={"limit": 38})
-    target.out_of_service(DEVICE, None, "anna", "cleaning", 1.0, wall(1))
+    target.out_of_service(DEVICE, None, "duty", "cleaning", 1.0, wall(1))
     saved = target.take_changes()
     again = engine(saved, action_high={"limit": 38})
     assert again.is_out_of_service(DEVICE)
-    again.in_service(DEVICE, "anna", "", 2.0, wall(2))
+    again.in_service(DEVICE, "duty", "", 2.0, wall(2))
     changes = again.take_changes()
     assert [key for key, state in changes.items() if not state] == [f"@{DEVICE}"]
     # A journal that keeps the empty bytes is as good as one that deletes the key.
@@ -192,8 +192,8 @@ def test_what_is_out_of_service_is_deleted_from_the_saved_states_when_it_ends() 
 def test_an_unknown_device_is_refused_with_the_nearest(device: str) -> None:
     target = engine(action_high={"limit": 38})
     for act in (
-        lambda: target.out_of_service(device, None, "anna", "why", 0.0, BEGIN),
-        lambda: target.in_service(device, "anna", "why", 0.0, BEGIN),
+        lambda: target.out_of_service(device, None, "duty", "why", 0.0, BEGIN),
+        lambda: target.in_service(device, "duty", "why", 0.0, BEGIN),
     ):
         with pytest.raises(CommandRefused, match="no device is called") as refused:
             act()
@@ -207,7 +207,7 @@ def test_a_refused_command_changes_nothing() -> None:
     target.take_changes()
     before = target.views()
     with pytest.raises(CommandRefused):
-        target.acknowledge(HIGH, "0123", "anna", "", 1.0, wall(1))
+        target.acknowledge(HIGH, "0123", "duty", "", 1.0, wall(1))
     with pytest.raises(CommandRefused):
         target.acknowledge(HIGH, event.occurrence, "", "", 1.0, wall(1))
     assert target.views() == before
@@ -227,7 +227,7 @@ def test_an_unreadable_state_is_told_and_the_alarm_comes_anew(saved: bytes) -> N
 
 def test_a_device_that_left_the_plant_is_not_out_of_service_any_more() -> None:
     target = engine(action_high={"limit": 38})
-    target.out_of_service(DEVICE, None, "anna", "cleaning", 1.0, wall(1))
+    target.out_of_service(DEVICE, None, "duty", "cleaning", 1.0, wall(1))
     saved = {key.replace(DEVICE, "incubator-9"): value for key, value in target.take_changes().items()}
     again = engine(saved, action_high={"limit": 38})
     assert again.services() == []

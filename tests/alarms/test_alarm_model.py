@@ -129,10 +129,10 @@ class Day(RuleBasedStateMachine):
     def acknowledge(self) -> None:
         if (self.state, "ack") not in NEXT:
             with pytest.raises(CommandRefused):
-                self.engine.acknowledge(ALARM, self.occurrence, "anna", "", self.mono, self.now)
+                self.engine.acknowledge(ALARM, self.occurrence, "duty", "", self.mono, self.now)
             return
         returned = self.state == "RTNUN"
-        events = self.engine.acknowledge(ALARM, self.occurrence, "anna", "", self.mono, self.now)
+        events = self.engine.acknowledge(ALARM, self.occurrence, "duty", "", self.mono, self.now)
         self.move("ack")
         self.commit(events, EventKind.ACKNOWLEDGED)
         if returned:
@@ -143,19 +143,19 @@ class Day(RuleBasedStateMachine):
     def acknowledge_a_past_occurrence(self) -> None:
         past = next(o for o in self.all if o != self.occurrence)
         with pytest.raises(CommandRefused):
-            self.engine.acknowledge(ALARM, past, "anna", "", self.mono, self.now)
+            self.engine.acknowledge(ALARM, past, "duty", "", self.mono, self.now)
 
     @precondition(lambda self: not self.out)
     @rule()
     def take_out(self) -> None:
-        events = self.engine.out_of_service(DEVICE, None, "anna", "cleaning", self.mono, self.now)
+        events = self.engine.out_of_service(DEVICE, None, "duty", "cleaning", self.mono, self.now)
         self.out = True
         self.commit(events, *([EventKind.OUT_OF_SERVICE] if self.state != "NORM" else []))
 
     @precondition(lambda self: self.out)
     @rule()
     def put_back(self) -> None:
-        events = self.engine.in_service(DEVICE, "anna", "", self.mono, self.now)
+        events = self.engine.in_service(DEVICE, "duty", "", self.mono, self.now)
         self.out = False
         if self.state == "NORM":
             self.commit(events)

@@ -84,12 +84,12 @@ def test_what_is_no_state_is_refused(saved: bytes) -> None:
 
 def test_out_of_service_is_saved_and_read_again() -> None:
     for until in (None, 10**18):
-        record = OutOfService("incubator-1", 10**17, until, "anna", "commissioning")
+        record = OutOfService("incubator-1", 10**17, until, "duty", "commissioning")
         assert OutOfService.from_bytes(record.to_bytes()) == record
 
 
 @pytest.mark.parametrize("changed", [{"v": 2}, {"until": "later"}, {"user": None}, {"colour": "red"}, None])
 def test_what_is_no_out_of_service_record_is_refused(changed: dict[str, object] | None) -> None:
-    data = orjson.loads(OutOfService("incubator-1", 1, None, "anna", "why").to_bytes())
+    data = orjson.loads(OutOfService("incubator-1", 1, None, "duty", "why").to_bytes())
     with pytest.raises(StateError):
         OutOfService.from_bytes(b"[]" if changed is None else orjson.dumps(data | changed))

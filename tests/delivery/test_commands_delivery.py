@@ -20,7 +20,7 @@ from labmon.model.messages import Command, Reply
 from labmon.mqtt import Connection
 
 KEY, OTHER = b"k" * 32, b"o" * 32
-KEYS: dict[str, bytes | None] = {"ana": KEY, "ben": OTHER, "eve": None}
+KEYS: dict[str, bytes | None] = {"ana": KEY, "lead": OTHER, "stranger": None}
 
 
 def command(
@@ -104,9 +104,9 @@ WRONG: dict[str, tuple[Callable[[], Command], str]] = {
     "old": (lambda: command(time=time.time_ns() - HOUR), "s ago by the clock of the gateway"),
     "future": (lambda: command(time=time.time_ns() + HOUR), "in the future"),
     "unknown user": (lambda: command(user="mallory"), "unknown user 'mallory'"),
-    "no PIN": (lambda: command(user="eve"), "has no PIN"),
+    "no PIN": (lambda: command(user="stranger"), "has no PIN"),
     "wrong key": (lambda: command(key=OTHER), "wrong proof"),
-    "in another's name": (lambda: command(user="ben"), "wrong proof"),
+    "in another's name": (lambda: command(user="lead"), "wrong proof"),
     "for another gateway": (lambda: command(gateway="labmon/north/gw-2"), "wrong proof"),
     "for another verb": (lambda: command(verb="device-out-of-service"), "wrong proof"),
     "other reason": (lambda: dataclasses.replace(command(), reason="other"), "wrong proof"),
@@ -157,11 +157,14 @@ async def test_a_command_is_carried_out_once(broker: Mosquitto, tmp_path: Path, 
 
 
 async def test_without_its_journal_it_takes_only_what_was_made_since_the_start(
-    broker: Mosquitto, tmp_path: Path, eventually: Any
+    broker: Mosquitto, tmp_path: Path, eventually: Any, monkeypatch: Any
 ) -> None:
+    async def unreadable(used: Any, now: int) -> None:
+        raise JournalUnavailable("the disk hangs")
+
+    monkeypatch.setattr("labmon.delivery.used.UsedIds.load", unreadable)
     before = command("c-1")
     async with house(tmp_path, broker, KEYS) as home, listener(broker) as look:
-        home.delivery.commands._used.complete = False
         await eventually(lambda: home.delivery.connected)
         assert home.delivery.commands._started > before.time
         operator = Operator(look, eventually)
@@ -246,7 +249,7 @@ async def test_a_pin_cannot_be_guessed(broker: Mosquitto, tmp_path: Path, eventu
             await operator.send(command(f"guess-{n}", key=bytes([n]) * 32))
         await eventually(lambda: home.delivery.commands.refused == 12)
         assert "too many wrong proofs for ana" in (await operator.ask(command("right"))).text
-        assert (await operator.ask(command("other", user="ben", key=OTHER))).ok
+        assert (await operator.ask(command("other", user="lead", key=OTHER))).ok
 
 
 async def test_a_retained_command_is_refused(broker: Mosquitto, tmp_path: Path, eventually: Any) -> None:

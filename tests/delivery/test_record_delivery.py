@@ -88,6 +88,23 @@ async def test_the_window_is_bounded_in_bytes_too(broker: Mosquitto, tmp_path: P
     assert far.rows == expected(range(100))
 
 
+async def test_what_was_under_way_is_sent_again_with_the_next_connection(
+    broker: Mosquitto, tmp_path: Path, eventually: Any
+) -> None:
+    pace = dataclasses.replace(PACE, resend_first=1000.0, resend_most=1000.0)
+    async with gateway(tmp_path, broker, pace=pace) as gw, ingest(broker) as far:
+        far.answer = far.silent
+        gw.poll(range(10))
+        await eventually(lambda: far.ranges)
+        far.answer = far.confirm
+        broker.kill()
+        await eventually(lambda: not gw.connection.connected)
+        broker.start()
+        await asyncio.wait_for(far.connection.wait_connected(), 5)
+        await eventually(gw.delivered)
+    assert far.rows == expected(range(10))
+
+
 def test_a_range_is_sent_again_after_10_s_doubling_to_60() -> None:
     flight = Flight(Prepared(1, 2, b"x"), {"a"}, 0.0)
     dues = []

@@ -144,7 +144,7 @@ def test_refused_entries_are_shown_with_the_reason(path: Path) -> None:
 
 def test_each_reading_can_be_traced_to_the_texts_it_was_made_with(path: Path) -> None:
     first = Configuration("0.1.0", "root", "site.yaml", "labmon: 1\n", {"vaisala/gmp25x": "driver: 1\n", "x/y": "z"})
-    second = Configuration("0.1.1", "anna", "site.yaml", "labmon: 1\n# ü\n", {"vaisala/gmp25x": "driver: 1\n"})
+    second = Configuration("0.1.1", "duty", "site.yaml", "labmon: 1\n# ü\n", {"vaisala/gmp25x": "driver: 1\n"})
     store = Store.open(path)
     for configuration in (first, second, first):
         store.commit(group([exchange(layout())], configurations=[(NOW, configuration)]))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,9 @@ async def test_a_topic_forbidden_by_the_broker_is_an_error(tmp_path: Path, event
 async def test_no_listener_is_success(broker: Mosquitto) -> None:
     async with Connection(settings(broker), "me") as me:
         await asyncio.wait_for(me.wait_connected(), 5)
-        await me.publish("nobody/listens", b"x")
+        assert await me.publish("nobody/listens", b"x") is False
+        await me.subscribe("a", Received())
+        assert await me.publish("a", b"x") is True
 
 
 async def test_a_wrong_password_is_told_and_tried_again(tmp_path: Path, eventually: Any) -> None:
@@ -415,21 +417,27 @@ async def test_a_payload_over_the_brokers_bound_is_refused_here(tmp_path: Path) 
             assert me.connects == 1
 
 
-async def peer(answer: bytes | None) -> tuple[asyncio.Server, Callable[[], int]]:
-    accepted = 0
+@contextlib.asynccontextmanager
+async def peer(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+    """A server of our own on a port; its conversations have ended when it has."""
+    open_: set[asyncio.Task[Any]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal accepted
-        accepted += 1
-        await reader.read(1)
-        if answer is not None:
-            writer.write(answer)
-            with contextlib.suppress(ConnectionError):
-                await writer.drain()
-                await reader.read()
-        writer.close()
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        open_.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await serve(reader, writer)
+        finally:
+            writer.close()
+            open_.discard(task)
 
-    return await asyncio.start_server(serve, "127.0.0.1", 0), lambda: accepted
+    server = await asyncio.start_server(conversation, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+    if open_:
+        await asyncio.wait(open_, timeout=5)
 
 
 HOSTILE = {
@@ -446,17 +454,23 @@ HOSTILE = {
 
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE.keys())
 async def test_a_peer_that_is_no_broker_is_tried_again_and_again(answer: bytes | None, eventually: Any) -> None:
-    server, accepted = await peer(answer)
-    port = server.sockets[0].getsockname()[1]
-    quick = BrokerSettings("127.0.0.1", port, backoff=(0.01, 0.02), connect_timeout=0.1, stall=0.1)
+    accepted = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal accepted
+        accepted += 1
+        await reader.read(1)
+        if answer is not None:
+            writer.write(answer)
+            await reader.read()
+
     received = Received()
-    async with server:
-        me = Connection(quick, "me")
-        await me.subscribe("#", received)
-        await me.start()
-        await eventually(lambda: accepted() >= 3)
-        assert all(not task.done() for task in me._tasks)
-        await me.stop()
+    async with peer(serve) as port:
+        quick = BrokerSettings("127.0.0.1", port, backoff=(0.01, 0.02), connect_timeout=0.1, stall=0.1)
+        async with Connection(quick, "me") as me:
+            await me.subscribe("#", received)
+            await eventually(lambda: accepted >= 3)
+            assert all(not task.done() for task in me._tasks)
     assert received.messages == []
 
 
@@ -512,28 +526,23 @@ async def test_a_refused_subscription_is_told_and_tried_again_with_the_next_conn
         connections.append(writer)
         await packet(reader)
         writer.write(b"\x20\x03\x00\x00\x00")
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                kind, body = await packet(reader)
-                if kind == 0x82:
-                    writer.write(b"\x90\x04" + body[:2] + b"\x00" + (b"\x87" if refuse else b"\x01"))
-        writer.close()
+        while True:
+            kind, body = await packet(reader)
+            if kind == 0x82:
+                writer.write(b"\x90\x04" + body[:2] + b"\x00" + (b"\x87" if refuse else b"\x01"))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        address = BrokerSettings("127.0.0.1", server.sockets[0].getsockname()[1], **QUICK)
-        async with Connection(address, "me") as me:
-            await asyncio.wait_for(me.wait_connected(), 5)
-            with pytest.raises(SubscribeRefused) as caught:
-                await me.subscribe("a", Received())
-            assert caught.value.code == 0x87
-            connections[-1].close()
-            await eventually(lambda: me.connects == 2 and me.connected)
-            assert "0x87" in me.refused["a"]
-            refuse = False
-            connections[-1].close()
-            await eventually(lambda: me.connects == 3 and me.connected)
-            assert me.refused == {}
+    async with peer(serve) as port, Connection(BrokerSettings("127.0.0.1", port, **QUICK), "me") as me:
+        await asyncio.wait_for(me.wait_connected(), 5)
+        with pytest.raises(SubscribeRefused) as caught:
+            await me.subscribe("a", Received())
+        assert caught.value.code == 0x87
+        connections[-1].close()
+        await eventually(lambda: me.connects == 2 and me.connected)
+        assert "0x87" in me.refused["a"]
+        refuse = False
+        connections[-1].close()
+        await eventually(lambda: me.connects == 3 and me.connected)
+        assert me.refused == {}
 
 
 async def packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:

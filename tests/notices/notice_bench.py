@@ -83,8 +83,8 @@ def make_plant() -> Plant:
 
 
 USERS = [
-    User.model_validate({"id": "anna", "name": "Anna Berg", "role": "operator"}),
-    User.model_validate({"id": "ben", "name": "Ben Koch", "role": "qa"}),
+    User.model_validate({"id": "duty", "name": "On Call", "role": "operator"}),
+    User.model_validate({"id": "lead", "name": "Shift Lead", "role": "qa"}),
     User.model_validate({"id": "vera", "name": "Vera Blick", "role": "viewer"}),
 ]
 
@@ -236,12 +236,16 @@ class Bench:
 
 
 def configure(channels: Sequence[dict[str, Any]], routes: Sequence[dict[str, Any]] | None = None) -> NoticesConfig:
-    """Anna and Ben on every channel for every class, unless routes are given."""
+    """Duty and Lead on every channel for every class, unless routes are given."""
     people = [
-        {"id": "anna", "name": "Anna Berg", "email": "anna@example.org"},
-        {"id": "ben", "name": "Ben Koch", "email": "ben@example.org"},
+        {"id": "duty", "name": "On Call", "email": "duty@example.org"},
+        {"id": "lead", "name": "Shift Lead", "email": "lead@example.org"},
     ]
-    everything = {"classes": ["action", "alert", "technical"], "to": ["anna", "ben"], "by": [c["id"] for c in channels]}
+    everything = {
+        "classes": ["action", "alert", "technical"],
+        "to": ["duty", "lead"],
+        "by": [c["id"] for c in channels],
+    }
     routes = [everything] if routes is None else routes
     return NoticesConfig.model_validate({"channels": list(channels), "people": people, "routes": list(routes)})
 

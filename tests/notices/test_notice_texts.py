@@ -37,7 +37,7 @@ def story(*events: Event, journaled: bool = True) -> Pending:
 
 
 def letter(*events: Event, after: float = 1.0, views: list[View] | None = None, journaled: bool = True) -> Notice:
-    situation = Situation(NOON + round(after * SECOND), views or [], ["Anna Berg", "Ben Koch"], "mail")
+    situation = Situation(NOON + round(after * SECOND), views or [], ["On Call", "Shift Lead"], "mail")
     return write(house(), story(*events, journaled=journaled), situation)
 
 
@@ -58,7 +58,7 @@ OWN = {"device": "incubator-1", "area": "culture-b", "line": "rs485-a", "since":
 
 def cases() -> dict[str, Notice]:
     raised, cleared = event("raised"), event("cleared", 1500)
-    acked = event("acknowledged", 240, user="anna", reason="flasks moved to incubator-2")
+    acked = event("acknowledged", 240, user="duty", reason="flasks moved to incubator-2")
     silence = {**OWN, "channel": "incubator-1.temperature"}
     return {
         "action-raised": letter(raised, views=[View(value=38.1)]),

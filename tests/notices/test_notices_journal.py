@@ -55,11 +55,11 @@ async def test_over_a_restart_on_the_real_journal(tmp_path: Path, eventually: An
 
             async def recorded() -> bool:
                 events = [e for _, e in await journal.events_after(0, 100)]
-                return [e.to for e in events if e.outcome == "accepted"] == ["anna", "ben"]
+                return [e.to for e in events if e.outcome == "accepted"] == ["duty", "lead"]
 
             await eventually(recorded)
         async with gateway(tmp_path / "journal.db", config) as journal:
             journal.record([event("cleared", 5, state=AlarmState.NORM)])
             await eventually(lambda: len(server.mails) == 2)
-            assert await journal.cursor("notices.mail.anna") > 0
+            assert await journal.cursor("notices.mail.duty") > 0
     assert [mail.subject.split()[0] for mail in server.mails] == ["ACTION", "CLEARED"]

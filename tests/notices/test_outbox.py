@@ -24,7 +24,7 @@ from servers.webhook import WebhookServer
 
 from labmon.model.event import AlarmClass, AlarmState, EventKind
 
-BOTH = ("mail.anna", "mail.ben")
+BOTH = ("mail.duty", "mail.lead")
 HOUR = 3600.0
 
 
@@ -38,12 +38,12 @@ async def test_raised_acknowledged_cleared_reach_everybody_once(eventually: Any)
         bench.happen(event("started", alarm="", state=None), event("raised"))
         await eventually(lambda: bench.settled(*BOTH))
         assert subjects(server) == ["ACTION incubator-1 temperature 38.1 °C > 37.5 °C · Cell culture B"]
-        assert server.mails[0].to == ["anna@example.org", "ben@example.org"]
-        assert "Sent by mail to Anna Berg, Ben Koch." in server.mails[0].text
+        assert server.mails[0].to == ["duty@example.org", "lead@example.org"]
+        assert "Sent by mail to On Call, Shift Lead." in server.mails[0].text
 
         bench.now = NOON + 240 * SECOND
         bench.views[0].state = AlarmState.ACKED
-        bench.happen(event("acknowledged", 240, user="anna", reason="moved"))
+        bench.happen(event("acknowledged", 240, user="duty", reason="moved"))
         await eventually(lambda: bench.settled(*BOTH))
         bench.now = NOON + 1500 * SECOND
         bench.views.clear()
@@ -55,7 +55,7 @@ async def test_raised_acknowledged_cleared_reach_everybody_once(eventually: Any)
     assert told == [
         (person, "mail", "accepted", why, "occ-1")
         for why in ("raised", "acknowledged", "cleared")
-        for person in ("anna", "ben")
+        for person in ("duty", "lead")
     ]
     assert bench.conditions == [("gateway.notices.mail", False, "")]
 
@@ -86,7 +86,7 @@ async def test_out_of_service_sends_nothing(eventually: Any) -> None:
 
 
 async def test_who_was_told_hears_that_the_alarm_left_the_configuration(eventually: Any) -> None:
-    route = {"classes": ["action"], "to": ["anna", "ben"], "by": ["mail"]}
+    route = {"classes": ["action"], "to": ["duty", "lead"], "by": ["mail"]}
     async with MailServer() as server, Bench(configure([mail_channel(server.port)], [route])) as bench:
         bench.happen(event("raised"))
         await eventually(lambda: bench.settled(*BOTH))
@@ -100,7 +100,7 @@ async def test_coming_back_into_service_does_not_tell_again(eventually: Any) -> 
         bench.happen(event("raised"))
         await eventually(lambda: bench.settled(*BOTH))
         bench.happen(event("out-of-service", 1, state=AlarmState.OOSRV), event("in-service", 2))
-        bench.happen(event("acknowledged", 3, user="anna"))
+        bench.happen(event("acknowledged", 3, user="duty"))
         await eventually(lambda: bench.settled(*BOTH))
     assert [s.split()[0] for s in subjects(server)] == ["ACTION", "ACKNOWLEDGED"]
 
@@ -130,7 +130,7 @@ async def test_six_hours_without_a_server_give_one_mail_per_alarm(eventually: An
                 fields = {"alarm": alarm, "alarm_class": grade, "occurrence": f"{alarm}-{hour}"}
                 bench.happen(event("raised", hour * HOUR, **fields))
                 if hour < 5 or grade is AlarmClass.ALERT:
-                    bench.happen(event("acknowledged", hour * HOUR + 600, user="ben", **fields))
+                    bench.happen(event("acknowledged", hour * HOUR + 600, user="lead", **fields))
                     bench.happen(event("cleared", hour * HOUR + 1200, state=AlarmState.NORM, **fields))
         down = ("gateway.notices.mail", True)
         await eventually(lambda: [c[:2] for c in bench.conditions] == [down])
@@ -152,7 +152,7 @@ async def test_six_hours_without_a_server_give_one_mail_per_alarm(eventually: An
     assert server.mails[0].subject.startswith("ACTION incubator-1 temperature now 38.4 °C > 37.5 °C since")
     assert "It had been raised 5 times before, first at 04:00" in server.mails[0].text
     assert server.mails[1].subject.startswith("OVER, told late: ALERT incubator-1 temperature was 38.1 °C")
-    assert "Ben Koch acknowledged it" in server.mails[1].text
+    assert "Shift Lead acknowledged it" in server.mails[1].text
     assert server.mails[3].subject.startswith("OVER, told late: TECHNICAL gateway gw-1 cannot send notices by mail")
     assert ["waited" in mail.text for mail in server.mails] == [True, True, False, True]
 
@@ -173,35 +173,35 @@ async def test_a_restart_tells_nothing_again_and_forgets_nobody(eventually: Any)
         async with bench:
             bench.happen(event("raised"))
             await eventually(lambda: bench.settled(*BOTH) and len(bench.records) == 2)
-        # Ben is on no route any more, but he was told and has to hear the end.
-        route = {"classes": ["action"], "to": ["anna"], "by": ["mail"]}
+        # Lead is on no route any more, but he was told and has to hear the end.
+        route = {"classes": ["action"], "to": ["duty"], "by": ["mail"]}
         bench.config = configure([mail_channel(server.port)], [route])
         async with bench:
             bench.happen(event("cleared", 60, state=AlarmState.NORM))
             await eventually(lambda: bench.settled(*BOTH))
             bench.happen(event("raised", 90, occurrence="occ-2"))
-            await eventually(lambda: bench.settled("mail.anna"))
+            await eventually(lambda: bench.settled("mail.duty"))
     assert [(m.subject.split()[0], len(m.to)) for m in server.mails] == [("ACTION", 2), ("CLEARED", 2), ("ACTION", 1)]
 
 
 async def test_somebody_new_is_told_of_what_happens_from_then_on(eventually: Any) -> None:
     async with MailServer() as server:
-        route = {"classes": ["action"], "to": ["anna"], "by": ["mail"]}
+        route = {"classes": ["action"], "to": ["duty"], "by": ["mail"]}
         still = {"alarm": "incubator-1.temperature.alert-high", "occurrence": "occ-0"}
         bench = Bench(configure([mail_channel(server.port)], [route]), views=[View(**still)])
         async with bench:
             # An alarm that stays open keeps the journal's past within reach.
             bench.happen(event("started", alarm="", state=None), event("raised", **still))
             bench.happen(event("raised"), event("cleared", 1, state=AlarmState.NORM))
-            await eventually(lambda: bench.settled("mail.anna"))
+            await eventually(lambda: bench.settled("mail.duty"))
         bench.config, bench.now = configure([mail_channel(server.port)]), NOON + 2 * SECOND
         async with bench:
             bench.happen(event("raised", 2, occurrence="occ-2"))
             await eventually(lambda: bench.settled(*BOTH))
     assert [mail.to for mail in server.mails] == [
-        ["anna@example.org"],
-        ["anna@example.org"],
-        ["anna@example.org", "ben@example.org"],
+        ["duty@example.org"],
+        ["duty@example.org"],
+        ["duty@example.org", "lead@example.org"],
     ]
 
 
@@ -284,20 +284,20 @@ async def test_a_stuck_channel_delays_no_other_and_is_told_by_it(eventually: Any
             await eventually(lambda: len(hook.accepted()) == 2)
             assert not server.mails
             server.release()
-            await eventually(lambda: bench.settled("hook.anna", "hook.ben") and len(server.mails) == 1)
+            await eventually(lambda: bench.settled("hook.duty", "hook.lead") and len(server.mails) == 1)
     assert detail == f"mail server 127.0.0.1:{server.port} does not answer within 0.1 s"
     assert hook.accepted()[1].json["subject"] == "TECHNICAL gateway gw-1 cannot send notices by mail"
 
 
 async def test_a_refused_recipient_is_recorded_alarmed_and_passed(eventually: Any) -> None:
     async with MailServer() as server, Bench(configure([mail_channel(server.port)])) as bench:
-        server.recipients["ben@example.org"] = "550 5.1.1 no such user"
+        server.recipients["lead@example.org"] = "550 5.1.1 no such user"
         bench.happen(event("raised"))
         await eventually(lambda: bench.settled(*BOTH))
-        assert server.mails[0].to == ["anna@example.org"]
-        assert {r.to: r.outcome for r in bench.records} == {"anna": "accepted", "ben": "refused"}
+        assert server.mails[0].to == ["duty@example.org"]
+        assert {r.to: r.outcome for r in bench.records} == {"duty": "accepted", "lead": "refused"}
         assert "550 5.1.1 no such user" in bench.records[1].detail
-        active = ("gateway.notices.mail", True, "ben cannot be reached: 550 5.1.1 no such user")
+        active = ("gateway.notices.mail", True, "lead cannot be reached: 550 5.1.1 no such user")
         await eventually(lambda: bench.condition == active)
         # The others hear of it over the same channel: it is not the channel that fails.
         bench.happen(technical("gateway.notices.mail", occurrence="occ-mail", detail=active[2]))
@@ -306,7 +306,7 @@ async def test_a_refused_recipient_is_recorded_alarmed_and_passed(eventually: An
         bench.happen(event("cleared", 5))
         await eventually(lambda: bench.condition == ("gateway.notices.mail", False, ""))
         await eventually(lambda: bench.settled(*BOTH))
-    assert server.mails[2].to == ["anna@example.org", "ben@example.org"]
+    assert server.mails[2].to == ["duty@example.org", "lead@example.org"]
 
 
 async def test_a_refused_message_is_not_retried_for_ever(eventually: Any) -> None:
@@ -320,29 +320,29 @@ async def test_a_refused_message_is_not_retried_for_ever(eventually: Any) -> Non
 
 async def test_a_recipient_put_off_is_tried_again_and_nobody_else_is_told_twice(eventually: Any) -> None:
     async with MailServer() as server, Bench(configure([mail_channel(server.port)])) as bench:
-        server.recipients["ben@example.org"] = "451 4.7.1 greylisted"
+        server.recipients["lead@example.org"] = "451 4.7.1 greylisted"
         bench.happen(event("raised"))
-        await eventually(lambda: bench.settled("mail.anna") and bench.condition[1])
-        assert bench.condition[2] == "ben cannot be reached: 451 4.7.1 greylisted"
-        assert not bench.settled("mail.ben")
+        await eventually(lambda: bench.settled("mail.duty") and bench.condition[1])
+        assert bench.condition[2] == "lead cannot be reached: 451 4.7.1 greylisted"
+        assert not bench.settled("mail.lead")
         server.recipients.clear()
         await eventually(lambda: bench.settled(*BOTH))
         await eventually(lambda: bench.condition == ("gateway.notices.mail", False, ""))
-    assert [mail.to for mail in server.mails] == [["anna@example.org"], ["ben@example.org"]]
+    assert [mail.to for mail in server.mails] == [["duty@example.org"], ["lead@example.org"]]
 
 
 async def test_a_person_without_an_address_is_an_alarm_and_blocks_nobody(eventually: Any) -> None:
     async with MailServer() as server:
         config = configure([mail_channel(server.port)])
         people = [
-            person.model_copy(update={"email": None}) if person.id == "ben" else person for person in config.people
+            person.model_copy(update={"email": None}) if person.id == "lead" else person for person in config.people
         ]
         async with Bench(config.model_copy(update={"people": people})) as bench:
             bench.happen(event("raised"))
             await eventually(lambda: bench.settled(*BOTH))
-            active = ("gateway.notices.mail", True, "ben cannot be reached: no e-mail address is configured")
+            active = ("gateway.notices.mail", True, "lead cannot be reached: no e-mail address is configured")
             await eventually(lambda: bench.condition == active)
-    assert server.mails[0].to == ["anna@example.org"]
+    assert server.mails[0].to == ["duty@example.org"]
 
 
 async def test_one_message_that_breaks_the_server_does_not_block_the_rest(eventually: Any) -> None:
@@ -442,8 +442,8 @@ async def test_stop_lets_a_conversation_under_way_end(eventually: Any) -> None:
 
 async def test_routes_choose_by_class_and_area(eventually: Any) -> None:
     routes = [
-        {"classes": ["action"], "areas": ["culture-b"], "to": ["anna"], "by": ["mail"]},
-        {"classes": ["technical"], "areas": ["corridor"], "to": ["ben"], "by": ["mail"]},
+        {"classes": ["action"], "areas": ["culture-b"], "to": ["duty"], "by": ["mail"]},
+        {"classes": ["technical"], "areas": ["corridor"], "to": ["lead"], "by": ["mail"]},
     ]
     async with MailServer() as server, Bench(configure([mail_channel(server.port)], routes)) as bench:
         bench.happen(
@@ -457,7 +457,7 @@ async def test_routes_choose_by_class_and_area(eventually: Any) -> None:
         await eventually(lambda: bench.settled(*BOTH))
     got = sorted((mail.to[0].split("@")[0], mail.subject.split(" ")[1:3]) for mail in server.mails)
     assert got == [
-        ("anna", ["incubator-1", "temperature"]),
-        ("ben", ["gateway", "gw-1"]),
-        ("ben", ["line", "tcp-1"]),
+        ("duty", ["incubator-1", "temperature"]),
+        ("lead", ["gateway", "gw-1"]),
+        ("lead", ["line", "tcp-1"]),
     ]

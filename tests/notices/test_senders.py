@@ -16,8 +16,8 @@ from labmon.model.event import Event
 from labmon.notices.channel import Timing
 from labmon.notices.condition import ChannelCondition
 
-BOTH = ("mail.anna", "mail.ben")
-HOOK = ("hook.anna", "hook.ben")
+BOTH = ("mail.duty", "mail.lead")
+HOOK = ("hook.duty", "hook.lead")
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +115,20 @@ async def test_names_from_the_plant_cannot_write_headers(eventually: Any) -> Non
     assert "thief" in str(message["Subject"])
 
 
+async def test_a_subject_beyond_ascii_arrives_as_it_was_written(eventually: Any) -> None:
+    async with MailServer() as server, Bench(configure([mail_channel(server.port)])) as bench:
+        bench.happen(event("raised", channel="incubator-1.co2", unit="%{CO2}", value=2.9, limit=4.0, direction="low"))
+        await eventually(lambda: bench.settled(*BOTH))
+    assert server.mails[0].subject == "ACTION incubator-1 co2 2.9 % CO₂ < 4.0 % CO₂ · Cell culture B"
+
+
 async def test_a_mail_says_that_a_machine_wrote_it_and_for_whom(eventually: Any) -> None:
     async with MailServer() as server, Bench(configure([mail_channel(server.port)])) as bench:
         bench.happen(event("raised"))
         await eventually(lambda: bench.settled(*BOTH))
     message = server.mails[0].message
     assert message["From"] == "labmon <labmon@example.org>"
-    assert message["To"] == "Anna Berg <anna@example.org>, Ben Koch <ben@example.org>"
+    assert message["To"] == "On Call <duty@example.org>, Shift Lead <lead@example.org>"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Date"] == "Sun, 22 Nov 2026 03:00:00 +0000"
     assert message.get_content_type() == "text/plain"
@@ -147,7 +154,7 @@ async def test_webhook_is_signed_and_complete(eventually: Any) -> None:
         "site": "site-1",
         "gateway": "gw-1",
         "sent": NOON,
-        "to": [{"id": "anna", "name": "Anna Berg"}, {"id": "ben", "name": "Ben Koch"}],
+        "to": [{"id": "duty", "name": "On Call"}, {"id": "lead", "name": "Shift Lead"}],
     }
     assert Event.from_dict(post.json["event"]) == raised
 
