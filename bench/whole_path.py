@@ -29,7 +29,7 @@ from labmon.journal.reader import Reader
 from labmon.model.exchange import Exchange
 
 WARM_UP = 10.0
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @dataclass

@@ -30,7 +30,7 @@ SLOT = 0.02
 """Grid of due times in seconds: a wake-up costs more than the Modbus in it, so polls share them."""
 FIRST = 0.4
 """The first poll of each query is spread over so many seconds after start."""
-OPENING = 0.2
+OPENING = 0.1
 """Seconds after which a line that is still being opened for the first time gives readings that say so."""
 FAILURES = 3
 """Failures in a row after which a device rests."""

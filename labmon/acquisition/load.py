@@ -27,12 +27,14 @@ class Loaded:
     rules: list[Rule] = field(default_factory=list)
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
+    profiles: dict[str, str] = field(default_factory=dict)
+    """The text of each file of limit profiles that was read, by its path."""
 
 
 def load(path: Path) -> Loaded:
     """Load and resolve. Never raises for what stands in the file."""
     found: SiteLoad = load_site(path)
-    loaded = Loaded(path, found.site, found.text, errors=found.errors, warnings=found.warnings)
+    loaded = Loaded(path, found.site, found.text, errors=found.errors, warnings=found.warnings, profiles=found.texts)
     if found.site is None:
         return loaded
     catalogue = Catalogue([path.parent / folder for folder in found.site.drivers])

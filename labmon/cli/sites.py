@@ -81,6 +81,9 @@ def check(site: Path, as_json: bool) -> None:
 @click.option("--log", "level", default="info", type=click.Choice(["debug", "info", "warning"]), show_default=True)
 def run(site: Path, level: str) -> None:
     """Run the daemon of a site file until SIGTERM or SIGINT."""
+    import gc
+
+    gc.disable()  # until the daemon stands: collections cost a tenth of its start and find nothing
     from labmon.daemon.daemon import serve
 
     loaded = _load(site)

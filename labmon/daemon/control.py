@@ -69,7 +69,8 @@ class ControlSocket:
         try:
             while True:
                 try:
-                    line = await asyncio.wait_for(reader.readline(), IDLE)
+                    async with asyncio.timeout(IDLE):  # not wait_for, which can swallow the end
+                        line = await reader.readline()
                 except ValueError:
                     writer.write(orjson.dumps({"ok": False, "error": f"request longer than {LONGEST} bytes"}) + b"\n")
                     break
@@ -77,6 +78,7 @@ class ControlSocket:
                     break
                 writer.write(orjson.dumps(self._answer(line, login), default=str) + b"\n")
                 await writer.drain()
+                await asyncio.sleep(0)  # whoever asks without a pause gets no more turns than a line
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
             # What is still to be sent would keep the connection open as long as the other side does not read it.
             writer.transport.abort()

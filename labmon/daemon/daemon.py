@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import hashlib
 import logging
 import os
@@ -75,6 +76,7 @@ class Daemon:
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
         self._remembers = True
         """Whether the alarm engine knows what the journal knew at the start."""
+        self._ending = False
         self._pipeline: Pipeline | None = None
         self._journal_id: str | None = None
 
@@ -91,6 +93,10 @@ class Daemon:
         try:
             await self._assemble()
             await self._start()
+            # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
+            # polls a third of a second late).
+            gc.freeze()
+            gc.enable()
             log.info(
                 "daemon: %d lines, %d devices, %d channels",
                 len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
@@ -105,7 +111,6 @@ class Daemon:
         users = {user.id: user for user in self.site.users}
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
-        self.outside.connect(pipeline, self.journal, self.commands)
         self.clock = ClockWatch(pipeline)
         self._configured()
         self._tell_journal()
@@ -158,6 +163,8 @@ class Daemon:
         self._keep("clock", self.clock.run)
         if not self._remembers:
             self._keep("alarm states", self._remember)
+        await asyncio.to_thread(self.outside.load)
+        self.outside.connect(self.pipeline, self.journal, self.commands)
         await self.outside.start()
         users = {user.id: user for user in self.site.users}
         self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
@@ -186,6 +193,8 @@ class Daemon:
                     await run()
                     return
                 except Exception as error:
+                    if self._ending:
+                        return
                     failures = 0 if time.monotonic() - began > 60 else failures + 1
                     wait = RESTART[min(failures, len(RESTART) - 1)]
                     log.critical("%s: failed, starts again in %.0f s", name, wait, exc_info=error)
@@ -205,7 +214,9 @@ class Daemon:
         """The configuration that all entries from here on were made under, and who started it."""
         drivers = {name: driver.source_text for name, driver in self.plan.drivers.items()}
         site = self.loaded.path.name
-        self.journal.configure(Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers))
+        self.journal.configure(
+            Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers, self.loaded.profiles)
+        )
         now = time.time_ns()
         self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
 
@@ -220,6 +231,7 @@ class Daemon:
 
     async def _end(self) -> None:
         began = time.monotonic()
+        self._ending = True
         if self.control is not None:
             await _ended(self.control.stop(), PART)
         for task in self.tasks:

@@ -7,10 +7,10 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
@@ -18,17 +18,20 @@ from labmon.config.secrets import SecretError, pin_key, read_secret
 from labmon.config.site import Site, User
 from labmon.config.types import Secret
 from labmon.daemon.commands import Commands
-from labmon.delivery.broker import broker_settings
-from labmon.delivery.gateway import Delivery, Surroundings
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
-from labmon.model.messages import Command
-from labmon.notices.outbox import Notifier
+
+if TYPE_CHECKING:
+    from labmon.delivery.gateway import Delivery
+    from labmon.model.messages import Command
+    from labmon.notices.lasting import LastingJournal
+    from labmon.notices.outbox import Notifier
 
 log = logging.getLogger("labmon.daemon")
 
+_BROKER = ("gateway.broker",)
 REMEMBERED = 1000
 """Events that are kept in memory after their commit, for the case that the journal cannot be read any more."""
 
@@ -42,36 +45,57 @@ class Outside:
         self.plan = plan
         self.health = health
         self.started = started
+        self._ways = [f"gateway.notices.{way.id}" for way in site.notices.channels]
         self.delivery: Delivery | None = None
         self.notifier: Notifier | None = None
+        self._lasting: LastingJournal | None = None
         self._committed: deque[Event] = deque(maxlen=REMEMBERED)
+        self._connected = False
+        self._early: dict[str, Exchange] = {}
+        self._early_events: list[Event] = []
+        """What came before the consumers were there."""
+
+    @staticmethod
+    def load() -> None:
+        """Import what the consumers are made of: a tenth of the start, which the first readings do not wait for."""
+        import labmon.delivery.gateway
+        import labmon.notices.lasting
+        import labmon.notices.outbox  # noqa: F401
 
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
         """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
-        self.commands = commands
+        self.commands, self.pipeline = commands, pipeline
         if self.site.mqtt is not None:
             try:
                 self.delivery = self._delivery(pipeline, journal)
             except Exception as error:  # noqa: BLE001 - polling and alarms go on without it
-                self._without("delivery", ["gateway.broker"], error, pipeline)
+                self._without("delivery", _BROKER, error)
         if self.site.notices.channels:
             try:
                 self.notifier = self._notifier(pipeline, journal)
             except Exception as error:  # noqa: BLE001 - as above
-                ways = [f"gateway.notices.{way.id}" for way in self.site.notices.channels]
-                self._without("notices", ways, error, pipeline)
+                self._without("notices", self._ways, error)
+        self._connected = True
+        for exchange in self._early.values():
+            self.live(exchange)
+        self.urgent(self._early_events)
+        self._early, self._early_events = {}, []
 
-    def _without(self, what: str, alarms: list[str], error: Exception, pipeline: Pipeline) -> None:
-        """Polling and alarms go on without a consumer that cannot be made."""
+    def _without(self, what: str, alarms: Sequence[str], error: Exception) -> None:
+        """Polling and alarms go on without a consumer that cannot be made or started."""
         log.error("%s: not started: %s", what, error, exc_info=None if isinstance(error, SecretError) else error)
         for alarm in alarms:
-            pipeline.condition(alarm, True, str(error) or repr(error))
+            self.pipeline.condition(alarm, True, str(error) or repr(error))
 
     def _notifier(self, pipeline: Pipeline, journal: JournalWriter) -> Notifier:
+        from labmon.notices.lasting import LastingJournal
+        from labmon.notices.outbox import Notifier
+
+        self._lasting = LastingJournal(journal)
         return Notifier(
             self.plan.plant,
             self.site.notices,
-            journal,
+            self._lasting,
             pipeline.engine.views,
             pipeline.condition,
             pipeline.record,
@@ -80,6 +104,9 @@ class Outside:
         )
 
     def _delivery(self, pipeline: Pipeline, journal: JournalWriter) -> Delivery:
+        from labmon.delivery.broker import broker_settings
+        from labmon.delivery.gateway import Delivery, Surroundings
+
         config = self.site.mqtt
         assert config is not None
         around = Surroundings(
@@ -128,7 +155,9 @@ class Outside:
 
     def live(self, exchange: Exchange) -> None:
         """The latest of a device."""
-        if self.delivery is not None:
+        if not self._connected:
+            self._early[exchange.layout.query] = exchange
+        elif self.delivery is not None:
             self.delivery.update(exchange)
 
     def committed(self, first: int, last: int, events: list[tuple[int, Event]]) -> None:
@@ -136,11 +165,16 @@ class Outside:
         self._committed.extend(event for _, event in events)
         if self.delivery is not None:
             self.delivery.committed([event for _, event in events])
+        if self._lasting is not None:
+            self._lasting.committed(last)
         if events and self.notifier is not None:
             self.notifier.wake()
 
     def urgent(self, events: list[Event]) -> None:
         """Events that the journal does not have in time go on from memory (design rule 4)."""
+        if not self._connected:
+            self._early_events += events
+            return
         if self.delivery is not None:
             self.delivery.urgent(events)
         if self.notifier is not None:
@@ -148,18 +182,25 @@ class Outside:
 
     def replaced(self) -> None:
         """The journal was set aside while running: what people had not read in it goes to them from memory."""
-        if self.notifier is not None:
+        if self.notifier is not None and self._lasting is not None:
+            self._lasting.replaced()
             self.notifier.urgent([replace(event, journaled=False) for event in self._committed])
         self._committed.clear()
 
     # Life
 
     async def start(self) -> None:
-        """Start every consumer; none of them needs its far end to be there."""
+        """Start every consumer; none of them needs its far end to be there, and none takes another with it."""
         if self.delivery is not None:
-            await self.delivery.start()
+            try:
+                await self.delivery.start()
+            except Exception as error:  # noqa: BLE001 - as in connect
+                self._without("delivery", _BROKER, error)
         if self.notifier is not None:
-            self.notifier.start()
+            try:
+                self.notifier.start()
+            except Exception as error:  # noqa: BLE001 - as in connect
+                self._without("notices", self._ways, error)
 
     async def stop(self, timeout: float) -> None:
         """End everything within `timeout` seconds, whatever the far ends do."""

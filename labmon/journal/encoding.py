@@ -73,17 +73,25 @@ def encode_configuration(configuration: Configuration) -> tuple[bytes, dict[byte
 
     body = {
         "labmon": configuration.labmon,
-        "by": configuration.applied_by,
-        "site": [configuration.site_name, named(configuration.site)],
+        "by": _readable(configuration.applied_by),
+        "site": [_readable(configuration.site_name), named(configuration.site)],
         "drivers": {driver: named(source) for driver, source in sorted(configuration.drivers.items())},
+        "profiles": {_readable(path): named(text) for path, text in sorted(configuration.profiles.items())},
     }
     return orjson.dumps(body), texts
+
+
+def _readable(name: str) -> str:
+    """A name of the file system need not be UTF-8; a journal that could not be written for that would be worse."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def configuration_hashes(body: bytes) -> set[bytes]:
     """The hashes of the texts that a configuration entry names."""
     data = orjson.loads(body)
-    return {bytes.fromhex(name) for name in (data["site"][1], *data["drivers"].values())}
+    return {
+        bytes.fromhex(name) for name in (data["site"][1], *data["drivers"].values(), *data.get("profiles", {}).values())
+    }
 
 
 def decode_configuration(body: bytes, texts: Mapping[bytes, bytes]) -> Configuration:
@@ -100,4 +108,5 @@ def decode_configuration(body: bytes, texts: Mapping[bytes, bytes]) -> Configura
         return encoded.decode("utf-8", "surrogatepass")
 
     drivers = {driver: content(name) for driver, name in data["drivers"].items()}
-    return Configuration(data["labmon"], data["by"], data["site"][0], content(data["site"][1]), drivers)
+    profiles = {path: content(name) for path, name in data.get("profiles", {}).items()}
+    return Configuration(data["labmon"], data["by"], data["site"][0], content(data["site"][1]), drivers, profiles)

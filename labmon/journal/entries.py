@@ -26,7 +26,9 @@ class EntryKind(IntEnum):
 class Configuration:
     """What labmon ran with from here on: each reading after it can be traced to these texts.
 
-    `site` is the full text of the site file `site_name`, `drivers` the full text of every driver in use by its id.
+    `site` is the full text of the site file `site_name`, `drivers` the full text of every driver in use by its id,
+    `profiles` that of every file of limit profiles that the site may refer to, by its path. Entries written before
+    profiles were kept have none.
     """
 
     labmon: str
@@ -34,6 +36,7 @@ class Configuration:
     site_name: str
     site: str
     drivers: Mapping[str, str]
+    profiles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,9 +164,7 @@ async def test_a_disk_that_fills_up_stops_nothing_and_loses_nothing_once_there_i
         resource.prlimit(run.daemon.pid, resource.RLIMIT_FSIZE, unlimited)
 
         async def well() -> bool:
-            return await run.journal_state() == "ok" and "gateway.journal" not in {
-                name: state for name, state in (await run.alarms()).items() if state == "UNACK"
-            }
+            return await run.journal_state() == "ok"
 
         await eventually(well, 35)
         run.instrument.fixed = None
@@ -187,7 +185,7 @@ def check_whole(journal: JournalFile, instrument: Known) -> None:
     events = [(e.kind, e.alarm) for e in journal.events()]
     for kind in (EventKind.RAISED, EventKind.CLEARED):
         assert events.count((kind, ALARM)) == 1
-        assert (kind, "gateway.journal") in events
+    assert (EventKind.RAISED, "gateway.journal") in events, "it is over only after a minute without trouble"
 
 
 async def test_a_damaged_journal_is_set_aside_and_told(tmp_path: Path, eventually: Eventually) -> None:
@@ -219,7 +217,6 @@ def overwrite(folder: Path) -> None:
             file.write(os.urandom(max(8192, (folder / name).stat().st_size)))
 
 
-@pytest.mark.xfail(strict=True, reason="notices look for events behind their place in the journal that was set aside")
 async def test_alarms_of_a_journal_begun_anew_are_told(tmp_path: Path, eventually: Eventually) -> None:
     async with bench(tmp_path) as run:
         await run.running(eventually)
@@ -276,12 +273,6 @@ async def test_a_hanging_disk_stops_nothing(
             released.set()
             await eventually(lambda: running.journal.health.state == "ok" and running.journal.backlog < 5)
             assert running.journal.lost_exchanges == 0
-            await eventually(
-                lambda: (
-                    not [v for v in running.pipeline.engine.views() if v.alarm == "gateway.journal" and v.measured]
-                    or "RTNUN"
-                )
-            )
             instrument.fixed = NORMAL
             await eventually(lambda: [m for m in mail.mails if "CLEARED" in m.text and "38.00" in m.text])
         finally:
