@@ -109,6 +109,7 @@ async def test_what_is_set_is_what_is_read(tmp_path: Path, driver: str, framing:
                 made.advance(2.0)
                 told = answers(query, await query.ask(link))
                 assert told[spec.id] == pytest.approx(want, abs=0.51 * 10**-spec.decimals), spec.id
+                made.jump(spec.id, was)  # a status word, say, has a meaning for others
 
 
 FRAMED = [
@@ -148,8 +149,11 @@ async def test_faults(tmp_path: Path, framing: str, driver: str, fault: str) -> 
         elif framing == "text":
             # A line without checksum has nothing by which to tell; it is the pattern that must not match.
             assert found <= {None, Silent, Garbled, Refused}
-        elif fault == "junk" and framing == "modbus-ascii":
-            assert found == {None}, "what comes before the colon is no part of the frame"
+        elif fault == "junk":
+            assert found <= {None, Garbled}, "what comes before the frame is no part of it"
+        elif framing == "modbus-tcp" and fault != "wrong-unit":
+            # It has no checksum: a bit that fell over in the data looks like any other.
+            assert found <= {None, Silent, Garbled, Refused}
         else:
             assert None not in found
         made.fault = Fault()
