@@ -21,6 +21,7 @@ from labmon.journal.schema import check, connect, prepare, salvage, set_aside, t
 from labmon.model.event import Event
 
 _WHY: Final = 500
+_MAGIC: Final = b"SQLite format 3\0"
 
 
 class Store(Reader):
@@ -151,6 +152,11 @@ class Store(Reader):
             inode = None
         if inode != self._inode:
             raise JournalGone(f"{self._path} was removed or replaced while in use")
+        # SQLite itself would go on writing behind a log that it holds in memory, until somebody reads.
+        with self._path.open("rb") as file:
+            header = file.read(len(_MAGIC))
+        if header and header != _MAGIC:
+            raise JournalDamaged(f"{self._path} was overwritten while in use")
 
     def _entries(self, group: Group, seq: int, learnt: dict[Packer, int]) -> tuple[list[Any], list[tuple[int, Event]]]:
         rows: list[tuple[int, int, int, int | None, bytes]] = []

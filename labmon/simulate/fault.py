@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 FaultName = Literal["ok", "silent", "late", "garbled", "junk", "cut", "wrong-unit", "wrong-checksum", "refuse"]
+LONGEST = 3600.0
+"""Seconds by which a reply can be late."""
 FAULTS: tuple[str, ...] = get_args(FaultName)
 
 
@@ -26,6 +28,8 @@ class Fault:
             raise ValueError(f"a fault is one of {', '.join(FAULTS)}; late takes seconds, refuse a code")
         name: FaultName = words[0]  # type: ignore[assignment]
         number = float(words[1]) if len(words) == 2 else None
+        if number is not None and not 0 <= number <= LONGEST:
+            raise ValueError(f"{words[1]} is not between 0 and {LONGEST:g}")
         if name == "late":
             return cls(name, seconds=1.0 if number is None else number)
         if name == "refuse":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -74,10 +75,20 @@ class Instrument:
         return {name: quantity.value for name, quantity in self.quantities.items()}
 
     def jump(self, channel: str, value: float) -> None:
-        """Let a channel be at a value at once and stay around it. Raises ValueError for one that it does not have."""
-        if not any(spec.id == channel for q in self.queries for spec in q.channels):
+        """Let a channel be at a value at once and stay around it.
+
+        Raises ValueError for a channel that it does not have or computes, and for a value that it cannot say.
+        """
+        query = next((q for q in self.queries if any(spec.id == channel for spec in q.channels)), None)
+        if query is None:
             names = ", ".join(spec.id for q in self.queries for spec in q.channels)
             raise ValueError(f"no channel {channel}; there are {names}")
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number")
+        try:
+            query.encode(query.raws_of({channel: value}, self._raws[query.name]))
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{channel} cannot be {value:g}: {error}") from error
         if channel not in self.quantities:
             self.quantities[channel] = Quantity(value, 0.0, 0.0)
         self.quantities[channel].jump(value)
