@@ -134,6 +134,8 @@ def _encode_entry(entry: RecordEntry, layout: int, width: int) -> dict[str, Any]
         values, reasons = _bad_made_plain(entry.seq, values, reasons)
     elif reasons.count(None) != width:
         raise MessageError(f"record entry {entry.seq}", "a value and a reason for the same column")
+    if not 0 <= entry.time <= MAX_TIME:
+        raise MessageError(f"record entry {entry.seq}", f"time {entry.time} is not that of a reading")
     item: dict[str, Any] = {"seq": entry.seq, "time": entry.time, "layout": layout, "values": values}
     if entry.received != entry.time:
         item["received"] = entry.received
