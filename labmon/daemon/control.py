@@ -42,7 +42,7 @@ class ControlSocket:
     async def start(self) -> None:
         """Listen. Raises OSError where the socket cannot be made or another daemon answers on it."""
         if self.path.is_socket():
-            if _answers(self.path):
+            if answers(self.path):
                 raise OSError(f"another daemon answers on {self.path}")
             self.path.unlink()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,8 @@ def _login(sock: socket.socket) -> str:
         return str(uid)
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
+    """Whether a daemon listens on a socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:

@@ -20,7 +20,7 @@ from labmon.acquisition.plan import LinePlan
 from labmon.alarms.engine import AlarmEngine
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
-from labmon.daemon.control import ControlSocket
+from labmon.daemon.control import ControlSocket, answers
 from labmon.daemon.journal_alarm import JournalAlarm
 from labmon.daemon.outside import Outside
 from labmon.daemon.report import Report
@@ -260,7 +260,11 @@ def _starter() -> str:
 
 
 async def serve(loaded: Loaded) -> int:
-    """Run the daemon until SIGTERM or SIGINT. Returns the exit code."""
+    """Run the daemon until SIGTERM or SIGINT. Returns the exit code: 1 when another one has the same site's socket."""
+    if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
+        # Two of them would disturb each other on every serial line.
+        log.error("daemon: another one answers on %s; this one does not start", socket)
+        return 1
     daemon = Daemon(loaded)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

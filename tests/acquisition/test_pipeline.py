@@ -121,10 +121,10 @@ def test_a_condition_and_a_command_are_groups_of_their_own(loaded: Loaded) -> No
     pipeline.condition("p-1.dead", True, "silent")
     assert journal.told == [], "told again, it costs nothing"
     (view,) = pipeline.engine.views()
-    pipeline.command(pipeline.engine.acknowledge("p-1.dead", view.occurrence, "anna", "seen", time.monotonic(), NOW))
+    pipeline.command(pipeline.engine.acknowledge("p-1.dead", view.occurrence, "duty", "seen", time.monotonic(), NOW))
     assert journal.told == [([EventKind.ACKNOWLEDGED], ["p-1.dead"], {}), "flush"]
     with pytest.raises(CommandRefused):
-        pipeline.engine.acknowledge("p-1.dead", "past", "anna", "seen", time.monotonic(), NOW)
+        pipeline.engine.acknowledge("p-1.dead", "past", "duty", "seen", time.monotonic(), NOW)
 
 
 def test_an_event_without_alarm_is_flushed_too(loaded: Loaded) -> None:
@@ -137,7 +137,7 @@ def test_flags_of_clock_and_service(loaded: Loaded) -> None:
     pipeline = Pipeline(engine_of(loaded), Group(), lambda _: None)
     assert pipeline.flags("p-1") == 0
     pipeline.clock_flag = int(Flag.CLOCK)
-    pipeline.command(pipeline.engine.out_of_service("p-1", None, "anna", "calibration", time.monotonic(), NOW))
+    pipeline.command(pipeline.engine.out_of_service("p-1", None, "duty", "calibration", time.monotonic(), NOW))
     assert pipeline.flags("p-1") == Flag.CLOCK | Flag.OUT_OF_SERVICE
 
 
@@ -145,7 +145,7 @@ def test_all_states_are_recorded_again_for_a_new_journal(loaded: Loaded) -> None
     journal = Group()
     pipeline = Pipeline(engine_of(loaded), journal, lambda _: None)
     pipeline.accept(exchange(loaded, 5.0))
-    pipeline.command(pipeline.engine.out_of_service("p-1", None, "anna", "calibration", time.monotonic(), NOW))
+    pipeline.command(pipeline.engine.out_of_service("p-1", None, "duty", "calibration", time.monotonic(), NOW))
     journal.told.clear()
     pipeline.save_all()
     ((kinds, states, keys),) = journal.told

@@ -19,7 +19,7 @@ from labmon.config.site import User
 from labmon.daemon.control import LONGEST, ControlSocket, ask
 
 ME = getpass.getuser()
-ANNA = User.model_validate({"id": "anna", "name": "Anna", "role": "operator", "system-user": ME})
+ANNA = User.model_validate({"id": "duty", "name": "On Duty", "role": "operator", "system-user": ME})
 OTTO = User.model_validate({"id": "otto", "name": "Otto", "role": "operator", "system-user": "somebody-else"})
 
 
@@ -63,8 +63,8 @@ async def said(path: Path, data: bytes) -> list[Any]:
 
 async def test_the_kernel_tells_who_asks(tmp_path: Path) -> None:
     async with serving(tmp_path, ANNA, OTTO) as path:
-        assert await told(path, "whoami") == "anna"
-        assert await told(path, "whoami", user="otto", login="root") == "anna"
+        assert await told(path, "whoami") == "duty"
+        assert await told(path, "whoami", user="otto", login="root") == "duty"
         assert await told(path, "echo", a=1, b=["x"]) == {"a": 1, "b": ["x"]}
 
 
@@ -85,7 +85,7 @@ async def test_a_fault_costs_one_answer(tmp_path: Path, caplog: pytest.LogCaptur
     async with serving(tmp_path, ANNA) as path:
         with pytest.raises(CommandRefused, match="fault in labmon: ZeroDivisionError"):
             await told(path, "break")
-        assert await told(path, "whoami") == "anna"
+        assert await told(path, "whoami") == "duty"
     assert "break failed" in caplog.text
 
 
@@ -112,14 +112,14 @@ async def test_a_malformed_request_is_answered_and_the_next_one_heard(tmp_path: 
     async with serving(tmp_path, ANNA) as path:
         bad, good = await said(path, line + b'\n{"verb": "whoami"}\n')
         assert bad == {"ok": False, "error": "a request is one JSON object with a verb"}
-        assert good == {"ok": True, "result": "anna"}
+        assert good == {"ok": True, "result": "duty"}
 
 
 async def test_an_oversized_request_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path, ANNA) as path:
         (answer,) = await said(path, b'{"verb": "' + b"x" * (LONGEST + 10) + b'"}\n')
         assert answer == {"ok": False, "error": f"request longer than {LONGEST} bytes"}
-        assert await told(path, "whoami") == "anna"
+        assert await told(path, "whoami") == "duty"
 
 
 async def test_many_at_once_and_some_that_say_nothing(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ async def test_a_socket_left_by_a_killed_daemon_is_replaced(tmp_path: Path) -> N
         left.bind(str(path))
     assert path.is_socket()
     async with serving(tmp_path, ANNA) as path:
-        assert await told(path, "whoami") == "anna"
+        assert await told(path, "whoami") == "duty"
 
 
 async def test_a_second_daemon_is_refused_and_leaves_the_first_alone(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_a_second_daemon_is_refused_and_leaves_the_first_alone(tmp_path: P
         with pytest.raises(OSError, match="another daemon answers"):
             await second.start()
         await second.stop()
-        assert await told(path, "whoami") == "anna"
+        assert await told(path, "whoami") == "duty"
 
 
 async def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def write_site(folder: Path, **parts: Any) -> Path:
         "drivers": [str(DRIVERS)],
         "areas": [{"id": "room", "name": "Processing room", "grade": "C"}],
         "lines": [],
-        "users": [{"id": "anna", "name": "Anna", "role": "engineer", "system-user": getpass.getuser()}],
+        "users": [{"id": "duty", "name": "On Duty", "role": "engineer", "system-user": getpass.getuser()}],
         "journal": {"path": "journal.db", "keep-readings": "1 h", "size": "1 GB", "commit-every": "200 ms"},
         "socket": "control.sock",
     }

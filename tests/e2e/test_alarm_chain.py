@@ -96,15 +96,15 @@ async def chain(folder: Path) -> AsyncIterator[Chain]:
                     )
                 ],
                 users=[
-                    {"id": "anna", "name": "Anna", "role": "operator", "system-user": getpass.getuser()},
+                    {"id": "duty", "name": "On Duty", "role": "operator", "system-user": getpass.getuser()},
                     {"id": "otto", "name": "Otto", "role": "operator", "pin": {"file": "pin"}},
                     {"id": "vera", "name": "Vera", "role": "viewer", "pin": {"file": "pin"}},
                 ],
                 mqtt={"host": "127.0.0.1", "port": broker.port},
                 notices={
                     "channels": [{"id": "mail", "email": email}],
-                    "people": [{"id": "ben", "name": "Ben", "email": "ben@lab.example"}],
-                    "routes": [{"classes": ["action"], "to": ["ben"], "by": ["mail"]}],
+                    "people": [{"id": "lead", "name": "Lead", "email": "lead@lab.example"}],
+                    "routes": [{"classes": ["action"], "to": ["lead"], "by": ["mail"]}],
                 },
             )
             async with daemon(site) as process:
@@ -130,7 +130,7 @@ async def test_from_breach_to_mail_to_acknowledgement_across_kill_9(tmp_path: Pa
         assert (raised.value, raised.limit, raised.unit, raised.measured) == (40.0, 38.0, "Cel", True)
         await eventually(lambda: run.mails())
         first = run.mails()[0]
-        assert first.to == ["ben@lab.example"]
+        assert first.to == ["lead@lab.example"]
         for word in ("Instrument known-1", "A-1", "Processing room", "Shelf 2", "40.00", "38.00", "Move the flasks."):
             assert word in first.text, word
         assert f"labmon alarm ack {ALARM} --occurrence {raised.occurrence}" in first.text
@@ -143,7 +143,7 @@ async def test_from_breach_to_mail_to_acknowledgement_across_kill_9(tmp_path: Pa
         assert "acknowledged" in out
         await eventually(lambda: run.listener.state(ALARM) == "ACKED")
         await eventually(lambda: len(run.mails()) == 2)
-        assert "Anna acknowledged it" in run.mails()[1].text
+        assert "On Duty acknowledged it" in run.mails()[1].text
         assert "flasks are moved" in run.mails()[1].text
 
         # What tells that the mail went out must be on the disk too, or it would rightly be sent again.
@@ -179,7 +179,7 @@ def notices(run: Chain) -> int:
     cursors = run.journal.cursors()
     events = run.journal.events()
     acknowledged = [e for e in events if e.kind is EventKind.ACKNOWLEDGED]
-    if not acknowledged or cursors.get("notices.mail.ben", 0) < _seq(run, EventKind.ACKNOWLEDGED):
+    if not acknowledged or cursors.get("notices.mail.lead", 0) < _seq(run, EventKind.ACKNOWLEDGED):
         return 0
     return len([e for e in events if e.kind is EventKind.NOTICE and e.outcome == "accepted"])
 

@@ -112,8 +112,8 @@ def write_bench(folder: Path, port: int, mail: int, journal: str) -> Path:
         journal={"path": journal, "keep-readings": "1 h", "size": "1 GB", "commit-every": "200 ms"},
         notices={
             "channels": [{"id": "mail", "email": email}],
-            "people": [{"id": "ben", "name": "Ben", "email": "ben@lab.example"}],
-            "routes": [{"classes": ["action", "technical"], "to": ["ben"], "by": ["mail"]}],
+            "people": [{"id": "lead", "name": "Lead", "email": "lead@lab.example"}],
+            "routes": [{"classes": ["action", "technical"], "to": ["lead"], "by": ["mail"]}],
         },
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway import Room, room, running
+from joined_gateway import Room, room, running
 
 from labmon.daemon.daemon import Daemon
 from labmon.delivery.gateway import Delivery

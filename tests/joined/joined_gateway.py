@@ -55,7 +55,7 @@ def write_site(folder: Path, ports: Mapping[str, int], **parts: Any) -> Path:
             }
             for name, port in ports.items()
         ],
-        "users": [{"id": "anna", "name": "Anna", "role": "engineer", "system-user": getpass.getuser()}],
+        "users": [{"id": "duty", "name": "On Duty", "role": "engineer", "system-user": getpass.getuser()}],
         "journal": {"path": "journal.db", "keep-readings": "1 h", "size": "1 GB", "commit-every": "100 ms"},
         "socket": "control.sock",
     }
