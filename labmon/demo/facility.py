@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import random
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +19,22 @@ from labmon.links.endpoint import TcpEndpoint
 from labmon.simulate.instrument import Instrument, instruments_of
 from labmon.simulate.line import PtyLine, SimulatedLine, TcpLine
 
+_UNGIVEN = range(20000, 32768)
+"""Below the ports that Linux chooses for connections."""
+
 
 def free_port() -> int:
-    """A TCP port of loopback that was free a moment ago."""
+    """A TCP port of loopback that was free a moment ago.
+
+    One that the kernel gives to nobody by itself, for a moment later it may have.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        for port in (*random.sample(_UNGIVEN, 50), 0):
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found: int = probe.getsockname()[1]
+                return found
+    raise OSError("no TCP port of loopback is free")
 
 
 def write_site(folder: Path, broker: int, mail: int, protocol: str, influx: Mapping[str, str] | None) -> Path:

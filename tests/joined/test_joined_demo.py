@@ -63,16 +63,18 @@ def speaking_of(folder: Path) -> dict[int, str]:
     return found
 
 
-def until_the_daemon_polls(folder: Path) -> None:
+def until_the_daemon_polls(demo: subprocess.Popen[str], folder: Path) -> None:
     deadline = time.monotonic() + 30
     while not list(folder.glob("*/journal.db")):
-        assert time.monotonic() < deadline, "the daemon was not started"
+        if demo.poll() is not None or time.monotonic() > deadline:
+            demo.terminate()
+            pytest.fail(f"the daemon was not started: {demo.communicate(timeout=60)}")
         time.sleep(0.01)
 
 
 def test_a_terminal_that_is_closed_leaves_nothing_behind(tmp_path: Path) -> None:
     demo = start(tmp_path)
-    until_the_daemon_polls(tmp_path)
+    until_the_daemon_polls(demo, tmp_path)
     demo.send_signal(signal.SIGHUP)
     ended(demo, tmp_path)
     assert demo.returncode in (0, 1)
@@ -81,7 +83,7 @@ def test_a_terminal_that_is_closed_leaves_nothing_behind(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", [" run ", " ingest ", "mosquitto"])
 def test_a_child_that_dies_ends_it_with_an_error(tmp_path: Path, name: str) -> None:
     demo = start(tmp_path, "--for", "3s")
-    until_the_daemon_polls(tmp_path)
+    until_the_daemon_polls(demo, tmp_path)
     (child,) = [pid for pid, line in speaking_of(tmp_path).items() if name in line]
     os.kill(child, signal.SIGKILL)
     last = ended(demo, tmp_path)
@@ -99,7 +101,7 @@ def test_a_store_that_is_not_there_is_no_success(tmp_path: Path) -> None:
 
 def test_without_mosquitto_the_embedded_broker_carries_it(tmp_path: Path) -> None:
     demo = start(tmp_path, "--for", "5s", program=NO_MOSQUITTO)
-    until_the_daemon_polls(tmp_path)
+    until_the_daemon_polls(demo, tmp_path)
     (broker,) = [pid for pid, line in children(demo.pid).items() if "embedded_broker" in line]
     last = ended(demo, tmp_path)
     assert demo.returncode == 0, last
@@ -111,3 +113,20 @@ def test_without_mosquitto_the_embedded_broker_carries_it(tmp_path: Path) -> Non
 def children(parent: int) -> dict[int, str]:
     lists = [path.read_text().split() for path in Path(f"/proc/{parent}/task").glob("*/children")]
     return {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pids in lists for pid in pids}
+
+
+@pytest.mark.parametrize("part", ["broker.Broker", "facility.Facility", "mailbox.Mailbox"])
+def test_a_part_that_cannot_start_is_told_and_leaves_nothing(tmp_path: Path, part: str) -> None:
+    module, name = part.split(".")
+    program = f"""
+import labmon.demo.{module} as module
+def start(self):
+    raise OSError("the port is taken")
+module.{name}.start = start
+from labmon.cli import main
+main(prog_name="labmon")
+"""
+    demo = start(tmp_path, program=program)
+    last = ended(demo, tmp_path)
+    assert demo.returncode == 1
+    assert last == {"ok": False, "error": "the port is taken"}
