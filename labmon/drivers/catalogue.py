@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import labmon
 from labmon.config.errors import did_you_mean
+from labmon.config.shipped import shipped
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.load import load_driver
 
 
 def shipped_folder() -> Path:
     """The driver files that came with labmon: inside the package after an install, beside it in a checkout."""
-    package = Path(labmon.__file__).parent
-    installed = package / "shipped" / "drivers"
-    return installed if installed.is_dir() else package.parent / "drivers"
+    return shipped("drivers")
 
 
 class UnknownDriver(LookupError):
