@@ -7,8 +7,9 @@ import click
 import labmon
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.group import Group
-from labmon.cli.orders import alarm, device, status, user
+from labmon.cli.orders import alarm, device, user
 from labmon.cli.sites import check, ingest, run
+from labmon.cli.status import status
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -31,6 +31,7 @@ from labmon.journal.errors import JournalUnavailable
 from labmon.journal.retention import Retention
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
+from labmon.links.holder import user_name
 from labmon.links.opening import make_link
 from labmon.model.event import Event, EventKind
 
@@ -59,7 +60,9 @@ class Daemon:
         self.plan = loaded.plan
         self.plant = loaded.plan.plant
         self.stop = asyncio.Event()
-        self.started = time.time_ns()
+        self.started = self.applied_at = time.time_ns()
+        self.began = time.monotonic()
+        self.started_by = self.applied_by = _starter()
         self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
         self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
@@ -256,7 +259,7 @@ async def _ended(end: Awaitable[None], seconds: float) -> None:
 
 
 def _starter() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or user_name(os.getuid())
 
 
 async def serve(loaded: Loaded) -> int:
