@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TOOLS := .venv-release
 WORKERS ?= 2
 
-.PHONY: demo test lint servers bench lock clean
+.PHONY: demo test lint servers bench lock sbom licences clean
 
 demo: $(VENV)/.installed
 	$(BIN)/labmon demo
@@ -31,6 +31,21 @@ servers:
 lock: $(TOOLS)/.installed
 	$(TOOLS)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command 'make lock' --quiet $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+
+# The bill of materials of what requirements.lock installs, from an environment that holds just that.
+SBOM := dist/labmon.cdx.json
+sbom: $(SBOM)
+$(SBOM): $(TOOLS)/.installed requirements.lock
+	rm -rf $(TOOLS)/locked
+	$(PYTHON) -m venv --without-pip $(TOOLS)/locked
+	$(TOOLS)/bin/python -m pip --python $(TOOLS)/locked install --quiet --require-hashes -r requirements.lock
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+	  --output-file $@ $(TOOLS)/locked
+	@echo $@
+
+licences: $(SBOM) $(VENV)/.tested
+	$(BIN)/python tests/test_licences.py $(SBOM)
 
 $(TOOLS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(TOOLS)
