@@ -6,8 +6,12 @@ bytes in question are read here (RFC 5280, 4.1: the first fields of every certif
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import ssl
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,3 +128,74 @@ def _time(data: bytes) -> tuple[int, bytes]:
     if utc:
         text = ("19" if text >= "50" else "20") + text
     return int(datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()), rest
+
+
+# ---------------------------------------------------------------- ahead of time
+
+AHEAD = 30 * 86400
+"""Seconds before its end from which a certificate is told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A file of certificates that somebody has to renew. One that is `elsewhere` need not be on this machine."""
+
+    what: str
+    path: Path
+    authority: bool = False
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What is known of a server's certificate."""
+
+    name: str
+    certificate: bytes | None = None
+    """As it was last accepted (DER)."""
+    expired: bool = False
+    """Whether one was refused since, because its time is over."""
+
+
+def ending(watched: Iterable[Watched], server: Server | None, now: float) -> list[str]:
+    """One line for each certificate that has ended, ends soon or cannot be read; nothing for the others."""
+    shown = server.certificate if server is not None else None
+    lines = []
+    for one in watched:
+        name = f"{one.what} {one.path}"
+        try:
+            ends = authority_expiry(one.path, shown) if one.authority else expiry(one.path)
+        except CertificateError as error:
+            if not (one.elsewhere and not one.path.exists()):
+                lines.append(f"{one.what} {error}")
+        else:
+            lines += _told(name, ends, now, "put a new one there")
+    if server is not None and server.expired:
+        lines.append(f"certificate of {server.name} has expired, or its authority's: put a new one at the broker")
+    elif shown is not None and server is not None:
+        lines += _told(f"certificate of {server.name}", parse(shown).ends, now, "put a new one at the broker")
+    return lines
+
+
+def _told(name: str, ends: int, now: float, remedy: str) -> list[str]:
+    if ends - now > AHEAD:
+        return []
+    return [f"{name} {'ended' if ends <= now else 'ends'} on {day(ends)}: {remedy}"]
+
+
+async def look(watched: Sequence[Watched], server: Server | None, now: float) -> list[str]:
+    """The same as `ending`, in a thread that nobody waits for at the end: a file may be on a disk that hangs."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(lines: list[str]) -> None:
+        if not answer.done():
+            answer.set_result(lines)
+
+    def read() -> None:
+        lines = ending(watched, server, now)
+        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(settle, lines)
+
+    threading.Thread(target=read, name="certificates", daemon=True).start()
+    return await answer

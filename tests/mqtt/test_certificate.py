@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 from servers.mosquitto import Authority, find_program
 
-from labmon.mqtt.certificate import CertificateError, authority_expiry, day, expiry, parse, read_certificates
+from labmon.mqtt.certificate import (
+    AHEAD,
+    CertificateError,
+    Server,
+    Watched,
+    authority_expiry,
+    day,
+    ending,
+    expiry,
+    look,
+    parse,
+    read_certificates,
+)
 
 
 def openssl(*arguments: str | Path) -> str:
@@ -101,3 +113,37 @@ def test_what_is_no_certificate_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_a_moment_is_told_as_people_read_it() -> None:
     assert day(int(datetime(2026, 12, 1, 9, 30, tzinfo=UTC).timestamp())) == "2026-12-01 09:30 UTC"
+
+
+async def test_what_ends_within_a_month_is_told_with_what_until_when_and_what_to_do(
+    authority: Authority, tmp_path: Path
+) -> None:
+    own, _ = authority.sign("own", days=9)
+    broker, _ = authority.sign("watched-broker", days=5)
+    ends = by_openssl(own)
+    files = [
+        Watched("certificate", own),
+        Watched("certificate of ingest", tmp_path / "elsewhere.crt", elsewhere=True),
+    ]
+    for now, told in (
+        (ends - AHEAD - 1, []),
+        (ends - AHEAD, [f"certificate {own} ends on {day(ends)}: put a new one there"]),
+        (ends, [f"certificate {own} ended on {day(ends)}: put a new one there"]),
+    ):
+        assert ending(files, None, now) == told
+        assert await look(files, None, now) == told
+    server = Server("broker b:8883", ssl.PEM_cert_to_DER_cert(broker.read_text()))
+    end = by_openssl(broker)
+    assert ending([], server, end - AHEAD - 1) == []
+    assert ending([], server, end - 1) == [
+        f"certificate of broker b:8883 ends on {day(end)}: put a new one at the broker"
+    ]
+    over = Server(server.name, server.certificate, expired=True)
+    assert ending([], over, 0) == [
+        "certificate of broker b:8883 has expired, or its authority's: put a new one at the broker"
+    ]
+    assert ending([], Server("broker b:8883"), end) == []
+    missing = [Watched("authority of the broker", tmp_path / "no.crt", authority=True)]
+    assert ending(missing, None, 0) == [
+        f"authority of the broker {tmp_path / 'no.crt'}: cannot be read: No such file or directory"
+    ]
