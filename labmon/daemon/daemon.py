@@ -169,12 +169,20 @@ class Daemon:
         await asyncio.to_thread(self.outside.load)
         self.outside.connect(self.pipeline, self.journal, self.commands)
         await self.outside.start()
+        self._keep("certificates", self._certificates)
         users = {user.id: user for user in self.site.users}
         self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         try:
             await self.control.start()
         except OSError as error:
             log.error("control: no local socket: %s", error)
+
+    async def _certificates(self) -> None:
+        # Imported here: it needs what delivery is made of, which the first readings do not wait for.
+        from labmon.daemon.certificates import CertificateWatch, watched
+
+        files = watched(self.site, self.loaded.path.parent)
+        await CertificateWatch(files, lambda: self.outside.broker, self.pipeline.condition).run()
 
     async def _poll(self, plan: LinePlan) -> None:
         """One line, from its beginning each time. A fault of it is one alarm for all that is on it."""
