@@ -32,6 +32,7 @@ def troubles(found: Found) -> list[str]:
     wrong = [many(len(alarms), "alarm") + " not normal"] if alarms else []
     wrong += [f"line {', '.join(lost)} lost"] if lost else []
     wrong += [f"journal {journal['state']}"] if journal["state"] != "ok" else []
+    wrong += ["clock not trusted"] if found["clock"] and not found["clock"]["trusted"] else []
     wrong += ["broker not connected"] if broker is not None and not broker["connected"] else []
     wrong += [f"store {store['store']} refuses" for store in found["stores"] if store["error"]]
     wrong += [f"notices by {way['channel']} fail" for way in found["notices"] if way["error"]]
@@ -74,8 +75,16 @@ def _head(found: Found) -> Iterator[Text]:
     }.get(applied["file_now"])
     if said:
         yield _row("", (said, "yellow"))
-    steps = found["clock"]["steps"]
-    yield _row("clock", local(found["time"]), (f", stepped {many(steps, 'time')}", "yellow") if steps else "")
+    yield _row("clock", local(found["time"]), *_clock(found["clock"] or {}, found["time"]))
+
+
+def _clock(clock: Found, now: int) -> Iterator[str | tuple[str, str]]:
+    if clock:
+        yield f", {clock['state']} for {age(clock['since'], now)}"
+    if clock.get("why"):
+        yield f": {clock['why']}" if clock["trusted"] else (f": {clock['why']}: readings are marked", "yellow")
+    if last := clock.get("last_step"):
+        yield (f", stepped {many(clock['steps'], 'time')}, last by {last['seconds']:+.1f} s", "yellow")
 
 
 def _alarms(found: Found) -> Iterator[Text]:

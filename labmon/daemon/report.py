@@ -67,7 +67,7 @@ class Report:
                 "file": str(daemon.loaded.path.absolute()),
                 "file_now": site_file,
             },
-            "clock": {"steps": daemon.clock.steps},
+            "clock": daemon.clock.report(mono, now) if daemon.clock is not None else None,
             "polled": daemon.pipeline.polled,
             "bad": daemon.pipeline.bad,
             "missed": sum(d.missed_ticks for line in daemon.health.values() for d in line.devices.values()),

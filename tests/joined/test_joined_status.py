@@ -179,6 +179,7 @@ def test_what_a_terminal_would_act_on_is_not_printed(found: dict[str, Any]) -> N
     ("part", "change", "said"),
     [
         ("journal", {"state": "failing", "reason": "disk full"}, "journal failing"),
+        ("clock", {"trusted": False, "why": "not synchronised"}, "clock not trusted"),
         ("broker", {"endpoint": "b:1", "connected": False, "error": "refused"}, "broker not connected"),
     ],
 )
@@ -187,10 +188,14 @@ def test_each_trouble_counts(found: dict[str, Any], part: str, change: dict[str,
     found[part] = {**(found[part] or {}), **change}
     found["to_publish"] = {"alarms": 0, "events": 0, "oldest_event": None, "ahead_of_journal": 0}
     assert troubles(found) == [said]
-    reason = change.get("reason") or change["error"]
+    reason = change.get("reason") or change.get("why") or change["error"]
     assert reason in page(found)
 
 
+CLOCK = {
+    "state": "synchronised", "trusted": True, "why": "", "since": 10**18, "offset": 0.0, "estimated_error": 0.0,
+    "max_error": 0.0, "steps": 0, "last_step": None,
+}  # fmt: skip
 ALARM = {
     "alarm": "d-1.dead", "class": "technical", "state": "UNACK", "occurrence": "o1", "since": 10**18, "raised": 10**18,
     "acknowledged": None, "line": "l", "device": "d-1", "value": None, "unit": "", "limit": None, "measured": True,
@@ -216,7 +221,7 @@ def found() -> dict[str, Any]:
     made = {
         "v": 1, "time": 10**18 + 10**9, "version": "1", "site": "s", "site_name": "S", "gateway": "g", "pid": 1,
         "user": "labmon", "started": 10**18, "started_by": "labmon", "uptime": 1.0, "configuration": "0" * 64,
-        "applied": {"time": 10**18, "by": "u", "file": "/site.yaml", "file_now": "same"}, "clock": {"steps": 0},
+        "applied": {"time": 10**18, "by": "u", "file": "/site.yaml", "file_now": "same"}, "clock": dict(CLOCK),
         "polled": 1, "bad": 0, "missed": 0, "lost": {"exchanges": 0},
         "journal": {"id": "j",
                     "path": "/j", "state": "ok", "since": 10**18, "reason": "", "last": 1, "committed": 10**18,
