@@ -6,6 +6,7 @@ import click
 
 import labmon
 from labmon.cli.demonstrate import demo, simulate
+from labmon.cli.doctor import doctor
 from labmon.cli.group import Group
 from labmon.cli.orders import alarm, device, user
 from labmon.cli.sites import check, ingest, run
@@ -26,4 +27,5 @@ main.add_command(simulate)
 main.add_command(alarm)
 main.add_command(device)
 main.add_command(status)
+main.add_command(doctor)
 main.add_command(user)

@@ -56,6 +56,23 @@ class EmailSender:
                 answers.update((person.id, answer) for person in by_address[address])
         return answers
 
+    def probe(self, wire: Wire) -> str:
+        """Connect, secure and log in as for a notice, and send nothing; what was done. Raises ChannelFailed."""
+        smtp: smtplib.SMTP | None = None
+        try:
+            smtp = self._login(wire)
+            code, text = smtp.noop()
+            if code != 250:
+                raise smtplib.SMTPResponseException(code, text)
+        except _DIALOGUE as exc:
+            server = f"mail server {self._settings.host}:{self._settings.port}"
+            raise ChannelFailed(f"{server}{self._why(exc)}", reached=smtp is not None) from exc
+        finally:
+            if smtp is not None:
+                _leave(smtp)
+        secured = "" if self._settings.tls == "none" else " with TLS"
+        return f"answers{secured}{', takes the login' if self._settings.user is not None else ''}"
+
     def _converse(self, wire: Wire, notice: Notice, by_address: Mapping[str, Sequence[Person]]) -> dict[str, Answer]:
         smtp: smtplib.SMTP | None = None
         try:
