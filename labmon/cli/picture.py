@@ -11,6 +11,8 @@ from labmon.cli.words import age, local, many, size, span
 
 MANY = 40
 """Devices from which on those that answer are only counted, unless all are asked for."""
+FRESH = 30 * 10**9
+"""Nanoseconds that a reading may be on its way to a store."""
 _CLASSES = {"action": "bold white on red", "alert": "black on yellow", "technical": "black on cyan"}
 _STATES = {"open": "green", "ok": "green", "suspect": "yellow", "resting": "bold red", "dead": "bold red"}
 _BAD = "bold red"
@@ -82,7 +84,11 @@ def _clock(clock: Found, now: int) -> Iterator[str | tuple[str, str]]:
     if clock:
         yield f", {clock['state']} for {age(clock['since'], now)}"
     if clock.get("why"):
-        yield f": {clock['why']}" if clock["trusted"] else (f": {clock['why']}: readings are marked", "yellow")
+        yield (
+            f"; the site file trusts it: {clock['why']}"
+            if clock["trusted"]
+            else (f": {clock['why']}: readings are marked", "yellow")
+        )
     if last := clock.get("last_step"):
         yield (f", stepped {many(clock['steps'], 'time')}, last by {last['seconds']:+.1f} s", "yellow")
 
@@ -198,7 +204,7 @@ def _delivery(found: Found) -> Iterator[Text]:
     said = ("connected", "green") if broker["connected"] else (f"NOT CONNECTED: {broker['error']}", _BAD)
     yield _row("DELIVERY", f"broker {broker['endpoint']} ", said)
     for store in found["stores"]:
-        yield _row("", *_store(store, now))
+        yield _row("", *_store(store, broker["connected"], now))
     waiting = found["to_publish"]
     if waiting["alarms"] or waiting["events"]:
         old = f", oldest {age(waiting['oldest_event'], now)}" if waiting["oldest_event"] is not None else ""
@@ -208,11 +214,13 @@ def _delivery(found: Found) -> Iterator[Text]:
         )
 
 
-def _store(store: Found, now: int) -> Iterator[str | tuple[str, str]]:
+def _store(store: Found, connected: bool, now: int) -> Iterator[str | tuple[str, str]]:
     yield f"store {store['store']}: "
     if store["behind"] is None:
         yield "not known while the journal cannot be read"
-    elif store["oldest"] is None or now - store["oldest"] < 30 * 10**9:
+    elif store["oldest"] is None:
+        yield "up to date"
+    elif connected and now - store["oldest"] < FRESH:
         yield f"up to date, {many(store['behind'], 'entry', 'entries')} on the way"
     else:
         yield (f"{store['behind']:,} entries behind, oldest {age(store['oldest'], now)}", "yellow")

@@ -104,7 +104,8 @@ class EmailSender:
         # smtplib calls a server that says nothing a closed connection.
         if isinstance(exc, TimeoutError) or isinstance(exc.__context__, TimeoutError):
             return f" does not answer within {self._settings.timeout:g} s"
-        return f": {' '.join(str(exc).split())[:200] or type(exc).__name__}"
+        text = exc.strerror if isinstance(exc, OSError) and exc.errno and exc.strerror else str(exc)
+        return f": {' '.join(text.split())[:200] or type(exc).__name__}"
 
     def _login(self, wire: Wire) -> smtplib.SMTP:
         settings = self._settings
