@@ -231,3 +231,20 @@ async def test_a_daemon_whose_clock_is_set_misses_nothing(
         assert sum(d.missed_ticks for line in daemon.health.values() for d in line.devices.values()) == 0
         (event,) = made.events(EventKind.CLOCK_STEP)
         assert ("forward" if step > 0 else "back") in event.detail
+
+
+async def test_a_start_in_the_past_is_a_later_run_all_the_same(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches the status takes an offline of a lower number for an old last will."""
+    wall = Wall()
+    wall.install(monkeypatch)
+    told = []
+    async with room(tmp_path, mqtt={"host": "127.0.0.1", "port": 1}) as made:
+        for stepped in (0.0, -HOUR):
+            wall.stepped = stepped
+            async with running(made.daemon()) as daemon:
+                await eventually(lambda: daemon.outside.delivery is not None)
+                assert daemon.outside.delivery is not None
+                told.append(daemon.outside.delivery.status._session)
+    assert told[1] > told[0]
