@@ -36,6 +36,8 @@ class Store(Reader):
         self._inode = path.stat().st_ino
         self._layouts: dict[bytes, int] = {}
         self._layout_of: dict[Packer, int] = {}
+        self._session: int | None = None
+        """Number of this run, until it is written down."""
         self.trouble: str | None = None
         """What was wrong with the file that stood here before, and where it lies now; None when all was well."""
 
@@ -132,8 +134,11 @@ class Store(Reader):
                 rows, events = self._entries(group, last + 1, learnt)
                 self._db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", rows)
                 self._states(group)
+                if self._session is not None:
+                    self._db.execute("INSERT OR REPLACE INTO meta VALUES ('session', ?)", (str(self._session),))
                 if removed:
                     self._remove(removed, last)
+        self._session = None
         self._layout_of.update(learnt)
         self._layouts.update((packer.body, seq) for packer, seq in learnt.items())
         return Committed(last + 1, last + len(rows), events) if rows else Committed(None, None, [])
@@ -203,6 +208,15 @@ class Store(Reader):
             "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?)",
             [(store, seq, why[:_WHY], time) for store, seq, why, time in group.quarantined],
         )
+
+    def begin_session(self, now: int) -> int:
+        """A number that is higher than at every earlier start on this journal, also when the clock was set back.
+
+        That of the millisecond (`now` in UTC ns), or the last one and one more. The next commit writes it down.
+        """
+        row = self.query("SELECT value FROM meta WHERE name = 'session'")
+        self._session = max(now // 10**6, int(row[0][0]) + 1 if row and row[0][0].isdigit() else 0)
+        return self._session
 
     def advance(self, name: str, seq: int) -> None:
         """Move a cursor to `seq`; it never goes back. Raises ValueError beyond the last entry."""
