@@ -35,8 +35,9 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
     """Every rule of a site; alarm ids are unique."""
     rules: list[Rule] = []
     for channel in plan.channels:
-        rules += _limits(channel)
-        rules += _measured(channel)
+        silence = _silence(channel)
+        rules += _limits(channel, silence)
+        rules += _measured(channel, silence)
     for line in plan.lines:
         rules.append(_technical(f"line.{line.id}.lost", line=line.id, on=5.0, off=SETTLED))
         for device in line.devices:
@@ -69,20 +70,25 @@ def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0,
     )
 
 
-def _limits(channel: LimitedChannel) -> Iterator[Rule]:
+def _limits(channel: LimitedChannel, silence: float) -> Iterator[Rule]:
     if channel.profile is None:
         return
     scale, offset = _linear(channel.profile.unit, channel.unit)
     delta = _delta(channel.profile.unit, channel.unit)
     for limit in channel.profile.limits:
         if limit.high is not None:
-            yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta)
+            yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta, silence)
         if limit.low is not None:
-            yield _limit(channel, limit, "low", limit.low * scale + offset, limit.dead_band * delta)
+            yield _limit(channel, limit, "low", limit.low * scale + offset, limit.dead_band * delta, silence)
 
 
 def _limit(
-    channel: LimitedChannel, limit: Limit, direction: Literal["high", "low"], bound: float, dead_band: float
+    channel: LimitedChannel,
+    limit: Limit,
+    direction: Literal["high", "low"],
+    bound: float,
+    dead_band: float,
+    silence: float,
 ) -> LimitRule:
     return LimitRule(
         alarm=f"{channel.key}.{limit.level}-{direction}",
@@ -96,12 +102,18 @@ def _limit(
         off_delay=limit.off_delay,
         unit=channel.unit,
         cls=AlarmClass(limit.level),
+        unmeasured_after=silence,
     )
 
 
-def _measured(channel: LimitedChannel) -> Iterator[Rule]:
-    ordinary = RECORD_SILENCE if channel.record else max(SILENCE_PERIODS * channel.every, SILENCE_FLOOR)
-    silence = channel.profile.silence if channel.profile and channel.profile.silence else ordinary
+def _silence(channel: LimitedChannel) -> float:
+    """Seconds without a sign of the instrument after which a channel is silent."""
+    if channel.profile and channel.profile.silence:
+        return channel.profile.silence
+    return RECORD_SILENCE if channel.record else max(SILENCE_PERIODS * channel.every, SILENCE_FLOOR)
+
+
+def _measured(channel: LimitedChannel, silence: float) -> Iterator[Rule]:
     bad = channel.profile.bad_quality if channel.profile and channel.profile.bad_quality else silence
     yield SilenceRule(alarm=f"{channel.key}.silence", channel=channel.key, after=silence)
     yield QualityRule(alarm=f"{channel.key}.quality", channel=channel.key, after=bad)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from labmon.acquisition.pipeline import Pipeline
@@ -28,19 +29,28 @@ class ClockWatch:
 
     Until it is synchronised readings carry the flag `clock`, nothing leaves the journal for its age, and the condition
     `gateway.clock` holds. A change of that, and each step, is an event. `trusted` is the site's reason for not asking
-    the kernel (another source that does not tell it); steps are told all the same.
+    the kernel (another source that does not tell it); steps are told all the same. `on_day` is called with each new day
+    (UTC), also when it is known at last which one it is.
     """
 
-    def __init__(self, pipeline: Pipeline, source: ClockSource, trusted: str = "") -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        source: ClockSource,
+        trusted: str = "",
+        on_day: Callable[[date], None] = lambda day: None,
+    ) -> None:
         self.pipeline = pipeline
         self.source = source
         self.reason = trusted
+        self.on_day = on_day
         self.state: ClockState | None = None
         """As the kernel last said; None before the first look."""
         self.doubt = ""
         self.steps = 0
         self.stepped: tuple[int, float] | None = None
         """The last step: when (UTC ns, after it) and by how many seconds."""
+        self._day: date | None = None
         wall, self._since = moment()
         self.offset = wall - self._since
 
@@ -57,6 +67,9 @@ class ClockWatch:
         self.pipeline.clock_flag = 0 if self.trusted else Flag.CLOCK
         if step or (self.trusted and not before):
             self.pipeline.clock_set(trusted=self.trusted)
+        if self.trusted and (day := (_EPOCH + timedelta(seconds=wall)).date()) != self._day:
+            self._day = day
+            self.on_day(day)
         self.pipeline.condition(ALARM, not self.trusted, self.doubt)
         return step
 

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from datetime import date
 
 import labmon
 from labmon.acquisition.line import Line
@@ -119,10 +120,13 @@ class Daemon:
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
         trusted = self.site.gateway.clock
-        self.clock = ClockWatch(pipeline, self._clock_source, trusted.trusted if trusted else "")
+        self.clock = ClockWatch(pipeline, self._clock_source, trusted.trusted if trusted else "", self._new_day)
         self._configured()
         self.clock.look(*moment())  # the first reading must know
         self._tell_journal()
+
+    def _new_day(self, day: date) -> None:
+        self.plan.mark_overdue(day)
 
     async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
         """Alarm states and last records of the run before; none where the journal cannot be read now."""

@@ -270,6 +270,23 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_a_day_begins_once_and_only_by_a_clock_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What depends on the date, as a calibration that is overdue."""
+    days: list[str] = []
+    monkeypatch.setattr(f"{__name__}.BEGIN", 0.0)
+    bench = Bench(monkeypatch)
+    bench.watch.on_day = lambda day: days.append(str(day))
+    bench.state = UNSYNCHRONISED
+    bench.after(10, looks=10)
+    assert days == []
+    bench.set_clock(1_795_046_300)  # 2026-11-18, 23:58:20
+    bench.state = RIGHT
+    bench.after(80, looks=80)
+    assert days == ["2026-11-18"]
+    bench.after(80, looks=80)
+    assert days == ["2026-11-18", "2026-11-19"]
+
+
 # ---------------------------------------------------------------- out of service
 
 
