@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from datetime import date
 
 import labmon
 from labmon.acquisition.line import Line
@@ -18,12 +19,13 @@ from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import LinePlan
 from labmon.alarms.engine import AlarmEngine
-from labmon.daemon.clock import ClockWatch
+from labmon.daemon.clock import ClockWatch, moment
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket, answers
 from labmon.daemon.journal_alarm import JournalAlarm
 from labmon.daemon.outside import Outside
 from labmon.daemon.report import Report
+from labmon.health.clock import ClockSource, kernel_clock
 from labmon.health.line import LineHealth
 from labmon.journal.committer import Pace
 from labmon.journal.entries import Configuration, RecordKey
@@ -51,7 +53,7 @@ RESTART = (1.0, 5.0, 30.0)
 class Daemon:
     """One gateway. `run()` works until `stop` is set."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, clock: ClockSource = kernel_clock) -> None:
         if loaded.site is None or loaded.plan is None:
             raise ValueError("a site file with errors cannot be run")
         self.loaded = loaded
@@ -70,7 +72,10 @@ class Daemon:
             Callbacks(self._committed, self.outside.urgent, lambda _: self._tell_journal(), self._journal_opened),
             pace=Pace(commit_every=config.commit_every),
             retention=Retention(config.keep_readings, config.size, stores),
+            clock_trusted=lambda: self.clock is not None and self.clock.trusted,
         )
+        self.clock: ClockWatch | None = None
+        self._clock_source = clock
         self.tasks: set[asyncio.Task[None]] = set()
         self.control: ControlSocket | None = None
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
@@ -111,9 +116,14 @@ class Daemon:
         users = {user.id: user for user in self.site.users}
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
-        self.clock = ClockWatch(pipeline)
+        trusted = self.site.gateway.clock
+        self.clock = ClockWatch(pipeline, self._clock_source, trusted.trusted if trusted else "", self._new_day)
         self._configured()
+        self.clock.look(*moment())  # the first reading must know
         self._tell_journal()
+
+    def _new_day(self, day: date) -> None:
+        self.plan.mark_overdue(day)
 
     async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
         """Alarm states and last records of the run before; none where the journal cannot be read now."""
@@ -160,7 +170,8 @@ class Daemon:
         for plan in self.plan.lines:
             self._keep(f"line {plan.id}", functools.partial(self._poll, plan))
         self._keep("alarms", self._ticks)
-        self._keep("clock", self.clock.run)
+        if self.clock is not None:
+            self._keep("clock", self.clock.run)
         if not self._remembers:
             self._keep("alarm states", self._remember)
         await asyncio.to_thread(self.outside.load)

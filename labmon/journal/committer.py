@@ -52,6 +52,8 @@ class Committer:
         self.journal: str | None = None
         """Id of the open journal; None while none is open."""
         self.last_seq = 0
+        self.session: int | None = None
+        """Number of this run; None before a journal was open."""
         self._path = path
         self._buffer = buffer
         self._pace = pace
@@ -244,7 +246,7 @@ class Committer:
 
     async def _open(self, worker: Worker) -> bool:
         try:
-            store, last_seq = await self.watch.run(worker, "opening the journal", self._open_in_thread)
+            store, last_seq, session = await self.watch.run(worker, "opening the journal", self._open_in_thread)
         except Exception as error:  # noqa: BLE001 - whatever it is, the daemon runs and it is tried again
             self._failed("", error)
             return False
@@ -252,6 +254,7 @@ class Committer:
             self._attempted.set()
         self._store, self._condemned = store, None
         self.journal, self.last_seq = store.journal, last_seq
+        self.session = self.session or session
         if self._previous not in (None, store.journal):
             self._begin_anew()
         self._previous = store.journal
@@ -263,11 +266,12 @@ class Committer:
         self.watch.call(self._callbacks.on_open, store.journal, store.trouble)
         return True
 
-    def _open_in_thread(self) -> tuple[Store, int]:
+    def _open_in_thread(self) -> tuple[Store, int, int]:
         if self._abandoned:
             raise JournalUnavailable("the journal is closed")
         self._opened = self._open_store(self._path, condemned=self._condemned)
-        return self._opened, self._opened.last_seq()
+        least = (self.session or 0) * 10**6  # a journal begun anew in this run knows no number
+        return self._opened, self._opened.last_seq(), self._opened.begin_session(max(time.time_ns(), least))
 
     def _close(self) -> None:
         store, self._opened = self._opened, None
