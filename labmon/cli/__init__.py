@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import labmon
+from labmon.cli.archive import backup, restore
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.doctor import doctor
 from labmon.cli.group import Group
@@ -29,3 +30,5 @@ main.add_command(device)
 main.add_command(status)
 main.add_command(doctor)
 main.add_command(user)
+main.add_command(backup)
+main.add_command(restore)

@@ -9,7 +9,6 @@ from typing import Any
 
 from labmon.config.site import Site
 from labmon.daemon.outside import Outside
-from labmon.delivery.log import EVENT_CURSOR, cursor_name
 from labmon.journal.entries import Backlog
 from labmon.journal.errors import JournalUnavailable
 from labmon.journal.writer import JournalWriter
@@ -30,6 +29,7 @@ class Consumers:
         site = self.outside.site
         confirmed, published = await self._positions(site)
         backlog = await self._backlog(confirmed, published)
+        confirmed |= self._confirmed()  # as it is in the moment of all that follows
         return {
             "broker": self._broker(site),
             "stores": [self._store(store.id, confirmed.get(store.id), backlog) for store in site.stores],
@@ -40,7 +40,9 @@ class Consumers:
     async def _positions(self, site: Site) -> tuple[dict[str, int], int | None]:
         """Up to where each store and the broker's events are done; what is not known is left out, or None."""
         delivery = self.outside.delivery
-        lanes = {} if delivery is None else {store: lane.confirmed for store, lane in delivery.record.lanes.items()}
+        from labmon.delivery.log import EVENT_CURSOR, cursor_name  # a tenth of the start: not before it is wanted
+
+        lanes = self._confirmed()
         published = 0 if delivery is None else delivery.events.position
         try:
             async with asyncio.timeout(PATIENCE):
@@ -49,6 +51,10 @@ class Consumers:
             return lanes, published or None
         saved = {store.id: cursors.get(cursor_name(store.id), 0) for store in site.stores}
         return saved | lanes, max(published, cursors.get(EVENT_CURSOR, 0))
+
+    def _confirmed(self) -> dict[str, int]:
+        delivery = self.outside.delivery
+        return {} if delivery is None else {store: lane.confirmed for store, lane in delivery.record.lanes.items()}
 
     async def _backlog(self, confirmed: Mapping[str, int], published: int | None) -> Backlog | None:
         if published is None:

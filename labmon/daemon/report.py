@@ -74,7 +74,7 @@ class Report:
             "lost": {"exchanges": daemon.journal.lost_exchanges},
             "journal": {**self._journal(), **disk},
             **consumers,
-            "cursors": {store["store"]: store["behind"] for store in consumers["stores"]},
+            "cursors": daemon.outside.behind(),
             "lines": [self._line(line, mono, now) for line in daemon.health.values()],
             "alarms": self.alarms(),
         }

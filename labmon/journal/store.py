@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -245,6 +245,16 @@ class Store(Reader):
             int(self.query(f"PRAGMA {name}")[0][0]) for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * page
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Nobody opens the journal at `path` meanwhile. Raises JournalInUse, JournalUnavailable."""
+    lock = _take_lock(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _take_lock(path: Path) -> int:
