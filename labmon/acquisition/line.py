@@ -72,6 +72,7 @@ class Line:
             while True:
                 await self._turn()
                 self.turns += 1
+                self.health.turns += 1
         except Exception:
             self._broken()
             raise

@@ -117,10 +117,10 @@ class ClockWatch:
             "why": self.doubt or self.reason,
             "since": now - round((mono - self._since) * 1e9),
             "offset": state.offset if state and known else None,
-            "estimated-error": state.estimated_error if state and known else None,
-            "max-error": state.max_error if state and known else None,
+            "estimated_error": state.estimated_error if state and known else None,
+            "max_error": state.max_error if state and known else None,
             "steps": self.steps,
-            "last-step": None if self.stepped is None else {"time": self.stepped[0], "seconds": self.stepped[1]},
+            "last_step": None if self.stepped is None else {"time": self.stepped[0], "seconds": self.stepped[1]},
         }
 
     async def run(self) -> None:

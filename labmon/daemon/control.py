@@ -6,6 +6,7 @@ One JSON object per line each way. Who asks is told by the kernel (peer credenti
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import pwd
 import socket
@@ -26,7 +27,7 @@ IDLE = 30.0
 log = logging.getLogger("labmon.control")
 
 Handler = Callable[[str, str, dict[str, Any]], Any]
-"""(verb, user, arguments) -> JSON-ready answer; raises CommandRefused."""
+"""(verb, user, arguments) -> JSON-ready answer, or what is awaited for it; raises CommandRefused."""
 
 
 class ControlSocket:
@@ -76,7 +77,7 @@ class ControlSocket:
                     break
                 if not line:
                     break
-                writer.write(orjson.dumps(self._answer(line, login), default=str) + b"\n")
+                writer.write(orjson.dumps(await self._answer(line, login), default=str) + b"\n")
                 await writer.drain()
                 await asyncio.sleep(0)  # whoever asks without a pause gets no more turns than a line
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
@@ -85,7 +86,7 @@ class ControlSocket:
         finally:
             writer.close()
 
-    def _answer(self, line: bytes, login: str) -> dict[str, Any]:
+    async def _answer(self, line: bytes, login: str) -> dict[str, Any]:
         try:
             request = orjson.loads(line)
             verb = request.pop("verb")
@@ -94,7 +95,8 @@ class ControlSocket:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             return {"ok": False, "error": "a request is one JSON object with a verb"}
         try:
-            return {"ok": True, "result": self.handler(verb, self._by_login.get(login, ""), request)}
+            result = self.handler(verb, self._by_login.get(login, ""), request)
+            return {"ok": True, "result": await result if inspect.isawaitable(result) else result}
         except CommandRefused as refused:
             hint = ""
             if login not in self._by_login:
@@ -136,7 +138,8 @@ def ask(path: Path, verb: str, timeout: float = 10.0, **arguments: Any) -> Any:
             sock.sendall(orjson.dumps({"verb": verb, **arguments}) + b"\n")
             answer = _read_line(sock)
         except (OSError, ValueError) as error:
-            raise ConnectionError(f"no daemon answers on {path}: {error}") from error
+            why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            raise ConnectionError(f"no daemon answers on {path}: {why.lower()}") from error
     if not answer.get("ok"):
         raise CommandRefused(str(answer.get("error")))
     return answer.get("result")

@@ -33,6 +33,7 @@ from labmon.journal.errors import JournalUnavailable
 from labmon.journal.retention import Retention
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
+from labmon.links.holder import user_name
 from labmon.links.opening import make_link
 from labmon.model.event import Event, EventKind
 
@@ -61,7 +62,9 @@ class Daemon:
         self.plan = loaded.plan
         self.plant = loaded.plan.plant
         self.stop = asyncio.Event()
-        self.started = time.time_ns()
+        self.started = self.applied_at = time.time_ns()
+        self.began = time.monotonic()
+        self.started_by = self.applied_by = _starter()
         self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
         self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
@@ -177,12 +180,20 @@ class Daemon:
         await asyncio.to_thread(self.outside.load)
         self.outside.connect(self.pipeline, self.journal, self.commands)
         await self.outside.start()
+        self._keep("certificates", self._certificates)
         users = {user.id: user for user in self.site.users}
         self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         try:
             await self.control.start()
         except OSError as error:
             log.error("control: no local socket: %s", error)
+
+    async def _certificates(self) -> None:
+        # Imported here: it needs what delivery is made of, which the first readings do not wait for.
+        from labmon.daemon.certificates import CertificateWatch, watched
+
+        files = watched(self.site, self.loaded.path.parent)
+        await CertificateWatch(files, lambda: self.outside.broker, self.pipeline.condition).run()
 
     async def _poll(self, plan: LinePlan) -> None:
         """One line, from its beginning each time. A fault of it is one alarm for all that is on it."""
@@ -267,7 +278,7 @@ async def _ended(end: Awaitable[None], seconds: float) -> None:
 
 
 def _starter() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or user_name(os.getuid())
 
 
 async def serve(loaded: Loaded) -> int:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from labmon.config.secrets import read_secret
 from labmon.config.site import MqttConfig, Site, StoreConfig
-from labmon.delivery.broker import broker_settings
+from labmon.delivery.broker import broker_settings, watched_files
 from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.ingest.store import Store
 from labmon.mqtt import BrokerSettings, Connection
+from labmon.mqtt.certificate import Watched, look
 from labmon.mqtt.topics import client_id
 
 log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+_CERTIFICATES = 3600.0
+"""Seconds between two looks at the files of certificates."""
 
 
 class IngestNotConfigured(Exception):
@@ -44,6 +50,8 @@ async def run_ingest(
     connection = Connection(ingest_settings(site.mqtt, folder), client_id(f"labmon-{config.id}", "ingest"))
     ingest = Ingest(config.id, store, connection, shared=site.mqtt.protocol == "5")
     until = stop or asyncio.Event()
+    files = watched_files(site.mqtt, folder, ingest=True)
+    certificates = asyncio.create_task(_watch_certificates(files), name="certificates")
     with _signals(None if stop else until):
         try:
             await ingest.start()
@@ -51,6 +59,8 @@ async def run_ingest(
             log.info("ingest into store %s started", config.id)
             await until.wait()
         finally:
+            certificates.cancel()
+            await asyncio.gather(certificates, return_exceptions=True)
             await ingest.stop()
             await connection.stop()
 
@@ -90,8 +100,20 @@ def ingest_settings(config: MqttConfig, folder: Path) -> BrokerSettings:
     Only ingest's user may confirm, and only it may read every gateway's records. Raises SecretError.
     """
     if config.ingest_user is None:
-        return broker_settings(config, config.user, config.password, folder)
-    return broker_settings(config, config.ingest_user, config.ingest_password, folder)
+        return broker_settings(config, config.user, config.password, folder, ingest=True)
+    return broker_settings(config, config.ingest_user, config.ingest_password, folder, ingest=True)
+
+
+async def _watch_certificates(files: Sequence[Watched]) -> None:
+    """Log what ends soon. The alarm is the gateway's, which sees the same broker; ingest has nobody to tell."""
+    told: list[str] = []
+    while True:
+        lines = await look(files, None, time.time())
+        for line in lines:
+            if line not in told:
+                log.warning("%s", line)
+        told = lines
+        await asyncio.sleep(_CERTIFICATES)
 
 
 @contextmanager

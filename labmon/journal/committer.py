@@ -52,6 +52,8 @@ class Committer:
         self.journal: str | None = None
         """Id of the open journal; None while none is open."""
         self.last_seq = 0
+        self.committed_at: int | None = None
+        """When the last commit was on the disk (UTC ns)."""
         self.session: int | None = None
         """Number of this run; None before a journal was open."""
         self._path = path
@@ -204,6 +206,7 @@ class Committer:
                 waiters.fail(JournalUnavailable(self.watch.health.reason))
             return False
         self._group = None
+        self.committed_at = time.time_ns()
         self.watch.written(event for event, _ in group.events)
         if group.configurations:
             self._configuration = group.configurations[-1][1]
