@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import labmon
+from labmon.cli.archive import backup, restore
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.group import Group
 from labmon.cli.orders import alarm, device, status, user
@@ -26,3 +27,5 @@ main.add_command(alarm)
 main.add_command(device)
 main.add_command(status)
 main.add_command(user)
+main.add_command(backup)
+main.add_command(restore)
