@@ -55,6 +55,8 @@ class EventKind(StrEnum):
     """Whether the system time can be trusted, at the start and with each change; the detail says why."""
     GAP = "gap"
     """Something that should be in the record is not; the detail counts it."""
+    FAULT = "fault"
+    """A part of labmon failed, or was stuck and replaced; the detail names it."""
     LINE = "line"
     DEVICE = "device"
     JOURNAL = "journal"
