@@ -85,7 +85,13 @@ class Delivery:
         self.events = EventSender(self._live_connection, topics, around.journal)
         self.lives = LivePublisher(self._live_connection, topics, around.intervals)
         self.commands = CommandReceiver(
-            self._live_connection, topics, around.keys, around.handler, around.on_event, around.journal
+            self._live_connection,
+            topics,
+            around.keys,
+            around.handler,
+            around.on_event,
+            around.journal,
+            on_condition=around.on_condition,
         )
         self._health_task: asyncio.Task[None] | None = None
         self._told_connected: bool | None = None
