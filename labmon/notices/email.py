@@ -11,6 +11,7 @@ from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, formataddr, parseaddr
+from typing import BinaryIO
 
 from labmon.config.site import EmailChannel, Person
 from labmon.config.types import Secret
@@ -18,6 +19,8 @@ from labmon.notices.attempt import Wire, trust
 from labmon.notices.notice import Answer, ChannelFailed, Notice, Outcome
 from labmon.notices.words import utc
 
+MAX_REPLIES = 256 * 1024
+"""Bytes of all that a mail server may say in one conversation."""
 _DIALOGUE = (smtplib.SMTPException, OSError)
 _CONVERSATION = frozenset({421, 500, 501, 502, 503, 504, 521, 530, 534, 535, 538})
 """Replies to a recipient that are not about this recipient: closing, syntax, no mail service, login wanted."""
@@ -167,6 +170,31 @@ class _Conversation(smtplib.SMTP):
         except BaseException:
             sock.close()
             raise
+
+    def getreply(self) -> tuple[int, bytes]:
+        """The server's reply. smtplib bounds each of its lines, but not how many there are."""
+        if self.file is None:
+            assert self.sock is not None
+            self.file = _Bounded(self.sock.makefile("rb"))
+        return super().getreply()
+
+
+class _Bounded:
+    """What a mail server says, of which no more than MAX_REPLIES bytes are heard."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._left = MAX_REPLIES
+
+    def readline(self, most: int) -> bytes:
+        line = self._stream.readline(most)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError(f"it says more than {MAX_REPLIES} bytes")
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _data(smtp: smtplib.SMTP, message: bytes) -> tuple[int, bytes]:
