@@ -42,6 +42,7 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
                 rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
     rules.append(_technical("gateway.journal", off=STEADY))
     rules.append(_technical("gateway.certificate"))
+    rules.append(_technical("gateway.fault", off=STEADY))
     if site.mqtt is not None:
         rules.append(_technical("gateway.broker", on=60.0, off=STEADY))
         rules.append(_technical("gateway.access", off=QUIET))

@@ -13,6 +13,7 @@ from pathlib import Path
 from labmon.config.secrets import read_secret
 from labmon.config.site import MqttConfig, Site, StoreConfig
 from labmon.delivery.broker import broker_settings, watched_files
+from labmon.health.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_interval
 from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
@@ -20,9 +21,13 @@ from labmon.ingest.store import Store
 from labmon.mqtt import BrokerSettings, Connection
 from labmon.mqtt.certificate import Watched, look
 from labmon.mqtt.topics import client_id
+from labmon.tasks.faults import faults_to
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
+STORE_HANGS = 600.0
+"""Seconds that one call of the store may last; its client's own timeouts are far below."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -51,18 +56,38 @@ async def run_ingest(
     ingest = Ingest(config.id, store, connection, shared=site.mqtt.protocol == "5")
     until = stop or asyncio.Event()
     files = watched_files(site.mqtt, folder, ingest=True)
-    certificates = asyncio.create_task(_watch_certificates(files), name="certificates")
-    with _signals(None if stop else until):
+    with _signals(None if stop else until), faults_to(_fault):
+        alive = kept("watchdog", lambda: _tell_alive(ingest))
+        certificates = kept("certificates", lambda: _watch_certificates(files))
         try:
             await ingest.start()
             await connection.start()
             log.info("ingest into store %s started", config.id)
+            notify(READY, status(f"writes into store {config.id}"))
             await until.wait()
         finally:
-            certificates.cancel()
-            await asyncio.gather(certificates, return_exceptions=True)
+            notify(STOPPING, status("stopping"))
+            for task in (alive, certificates):
+                task.cancel()
+            await asyncio.gather(alive, certificates, return_exceptions=True)
             await ingest.stop()
             await connection.stop()
+
+
+async def _tell_alive(ingest: Ingest) -> None:
+    """Tell the service manager that the event loop turns, unless the store's client is lost in a call.
+
+    Ingest keeps nothing of its own, so that a restart costs a repetition and nothing else.
+    """
+    interval = watchdog_interval()
+    while True:
+        if ingest.store_busy < STORE_HANGS:
+            notify(WATCHDOG)
+        await asyncio.sleep(1.0 if interval is None else min(1.0, interval / 4))
+
+
+def _fault(part: str, what: str, error: BaseException | None) -> None:
+    log.critical("%s: %s", part, what, exc_info=error)
 
 
 def choose_store(site: Site, store_id: str | None) -> StoreConfig:

@@ -105,6 +105,12 @@ _GATEWAY = {
         "For some minutes such commands are refused from staff too: acknowledge by the command line at the gateway.",
         "Ask whether somebody mistyped a PIN. If nobody did, tell those who look after the network at once.",
     ),
+    "fault": Condition(
+        "has a fault in its own software",
+        "runs without a fault again",
+        "A part of labmon failed or hung, and was started again. What it watches was NOT watched until then.",
+        "Look at the details below and at the lines concerned. Send the gateway's log to whoever maintains labmon.",
+    ),
     "clock": Condition(
         "has a clock that cannot be trusted",
         "has a synchronised clock again",

@@ -22,6 +22,7 @@ import pytest
 from labmon.alarms.errors import CommandRefused
 from labmon.config.site import User
 from labmon.daemon.control import LONGEST, MOST, ControlSocket, ask
+from labmon.tasks.threads import Threads
 
 ME = getpass.getuser()
 ANNA = User.model_validate({"id": "duty", "name": "On Duty", "role": "operator", "system-user": ME})
@@ -40,6 +41,7 @@ def handler(verb: str, user: str, arguments: Mapping[str, Any]) -> Any:
 
 @asynccontextmanager
 async def serving(folder: Path, *users: User) -> AsyncIterator[Path]:
+    asyncio.get_running_loop().set_default_executor(Threads())  # as in the daemon's process
     path = folder / "run" / "control.sock"
     control = ControlSocket(path, {user.id: user for user in users}, handler)
     await control.start()
