@@ -252,7 +252,8 @@ class _Bounded(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the head."""
         super().begin()
-        # Nothing was asked to be packed, and some kilobytes can be unpacked to gigabytes.
+        # Nothing was asked to be packed, and some kilobytes can be unpacked to gigabytes: it is not read.
+        self._packed = "Content-Encoding" in self.headers
         del self.headers["Content-Encoding"]
         self._whole = not self.chunked and self.length is not None and self.length <= _MAX_ANSWER
         # What is not read to its end leaves a connection on which nothing else can be asked.
@@ -260,7 +261,12 @@ class _Bounded(http.client.HTTPResponse):
 
     def read(self, amt: int | None = None) -> bytes:
         """The body, or the beginning of a longer one."""
-        return super().read(amt if self._whole else min(amt or _MAX_ANSWER, _MAX_ANSWER))
+        if self._whole:
+            data = super().read(amt)
+        else:
+            data = super().read(min(amt or _MAX_ANSWER, _MAX_ANSWER))
+            self.close()
+        return b"" if self._packed else data
 
 
 def _tracked_pools(opened: Callable[[socket.socket], None]) -> dict[str, type[HTTPConnectionPool]]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from delivery_rig import PREFIX, TOPICS, House, Listener, broker_settings, house, listener
+from delivery_rig import PREFIX, TOPICS, House, Listener, broker_settings, held, house, listener
 from servers.mosquitto import Mosquitto
 
 from labmon.config.secrets import command_proof, derive_key, hash_pin, pin_key, pin_parameters
@@ -178,7 +180,7 @@ async def test_used_ids_are_read_as_soon_as_the_journal_can_be(
     broker: Mosquitto, tmp_path: Path, eventually: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("labmon.delivery.commands._LOOK", 0.01)
-    home = House(tmp_path / "journal.db", broker, KEYS, 1)
+    home = House(tmp_path / "journal.db", broker, KEYS, 1, None)
     cursor, failures = home.journal.cursor, 3
 
     async def failing(name: str) -> int:
@@ -304,6 +306,36 @@ def test_guessing_in_many_names_closes_the_way_for_all() -> None:
     assert told[-1] is not None
     assert "of everybody" in told[-1]
     assert door.closed("somebody-else", 10.0) == 60.0
+
+
+async def test_a_panel_needs_the_pin_and_what_stands_on_mqtt(
+    broker: Mosquitto, tmp_path: Path, eventually: Any, monkeypatch: Any
+) -> None:
+    """By the documented lines of Python alone."""
+    monkeypatch.setattr("labmon.delivery.pins._LOOK", 0.01)
+    documented = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs/mqtt.md").read_text(), re.S)
+    page: dict[str, Any] = {}
+    exec(documented[0], page)
+    hashed = hash_pin("Über-474711")
+    pins = {"ana": pin_parameters(hashed)}
+    async with house(tmp_path, broker, {"ana": pin_key(hashed)}, pins=pins) as home, listener(broker) as look:
+        topic = TOPICS.pin("ana")
+        await eventually(lambda: look.of(topic))
+        order = page["command"](PREFIX, look.of(topic)[0], "U\u0308ber-474711", "alarm-ack", alarm="a.b.c", reason="ok")
+        operator = Operator(look, eventually)
+        await operator.send(order.encode())
+        assert (await operator.reply(json.loads(order)["id"])).ok
+        assert home.orders[0][1].alarm == "a.b.c"
+        assert hashed.rpartition("$")[2].encode() not in b"".join(payload for _, payload, _ in look.messages)
+        broker.restart()
+        await eventually(lambda: home.delivery.connected)
+        await eventually(lambda: len(look.of(topic)) >= 2)
+        seen = len(look.of(topic))
+        pins["ana"] = pin_parameters(hash_pin("another-1"))
+        await eventually(lambda: len(look.of(topic)) > seen and look.of(topic)[-1] != look.of(topic)[0])
+        assert (await held(broker, topic))[topic] == look.of(topic)[-1]
+        del pins["ana"]
+        await eventually(lambda: look.of(topic)[-1] == b"")
 
 
 async def test_a_user_gives_a_bounded_number_of_commands(broker: Mosquitto, tmp_path: Path, eventually: Any) -> None:
