@@ -228,8 +228,9 @@ class Daemon:
         # Imported here: it needs what delivery is made of, which the first readings do not wait for.
         from labmon.daemon.certificates import CertificateWatch, watched
 
-        files = watched(self.site, self.loaded.path.parent)
-        await CertificateWatch(files, lambda: self.outside.broker, self.pipeline.condition).run()
+        await CertificateWatch(
+            lambda: watched(self.site, self.loaded.path.parent), lambda: self.outside.broker, self.pipeline.condition
+        ).run()
 
     def fault(self, part: str, what: str, error: BaseException | None = None) -> None:
         """A part of labmon failed, or was replaced: logged, recorded, and an alarm that names it."""
