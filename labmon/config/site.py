@@ -197,6 +197,8 @@ class MqttConfig(Strict):
     protocol: Literal["5", "3.1.1"] = "5"
     """3.1.1 is for the embedded demonstration broker only."""
     keepalive: Period = 30.0
+    status_every: Period = 30.0
+    """How often the gateway says that it is there."""
 
 
 class InfluxConfig(Strict):

@@ -127,6 +127,7 @@ class Outside:
             around,
             session=self.started // 10**6,
             since=self.started,
+            refresh=config.status_every,
         )
 
     def _key(self, user: User) -> bytes | None:
