@@ -21,7 +21,7 @@ def hold(path: Path) -> Iterator[None]:
 
     Where no lock can be made (a disk that cannot be written) the watch goes on without.
     """
-    beside = path.with_name(f"{path.name}.lock")
+    beside = path.with_name(f"{path.name}.watch")  # the journal has a lock of its own, and goes on without
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = beside.open("w")
