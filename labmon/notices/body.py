@@ -174,7 +174,7 @@ def _where(matter: Matter) -> list[str]:
         rows.append(("Area", f"{area.name}{grade}, {area.state.replace('-', ' ')}"))
     else:
         rows.append(("Area", matter.area))
-    if matter.house.teller and technical.concerned(event, plant) == plant.gateway and plant.gateway_name:
+    if technical.watched(event) == plant.gateway and plant.gateway_name:
         rows.append(("Gateway", f"{plant.gateway_name} ({plant.gateway})"))
     if matter.technical and (line := plant.lines.get(event.line)) is not None:
         rows.append(("Line", f"{line.name} ({line.id}), {line.endpoint}"))

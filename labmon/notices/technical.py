@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labmon.model.event import AlarmClass, AlarmState, Event
+from labmon.model.event import AlarmState, Event
 from labmon.model.plant import Device, Plant
 from labmon.notices.notice import AlarmNow
 from labmon.notices.words import quantity
@@ -121,8 +121,8 @@ _WATCHED = {
         "Look at the gateway's log and restart labmon on it (systemctl restart labmon).",
     ),
     "ingest-silent": Condition(
-        "gets no answer from ingest into {name}",
-        "gets answers from ingest into {name} again",
+        "into {name} is silent",
+        "into {name} answers again",
         "Trends and reports from that store are not up to date. Nothing is lost: the gateway keeps the data and sends "
         "it later. Alarms work.",
         "Check that ingest runs (systemctl status labmon-ingest), then the store.",
@@ -138,8 +138,8 @@ _WATCHED = {
 """What `labmon watch` tells of a gateway: `watch.<gateway>.<name>`."""
 _WATCH = {
     "broker": Condition(
-        "does not see the gateways: it has no connection to the message broker",
-        "sees the message broker again",
+        "cannot see the gateways through the message broker",
+        "can see the gateways' message broker again",
         "Whether the gateways still watch their instruments is NOT known. Where broker and gateway are one machine, "
         "that machine may be down.",
         "Look whether the gateways are up, and at the instruments' own displays until you know. Then check the broker "
@@ -157,6 +157,12 @@ _WATCH = {
         "Some people will NOT be told this way when a gateway is silent. What could not be sent is kept and tried "
         "again.",
         "Check the server and the addresses. Until then look at the gateways yourself.",
+    ),
+    "fault": Condition(
+        "has a fault in its own software",
+        "runs without a fault again",
+        "A part of labmon watch failed and was started again. It may have overlooked something.",
+        "Send the log of labmon watch to whoever maintains labmon.",
     ),
     "ping": Condition(
         "cannot reach its ping address",
@@ -176,7 +182,8 @@ def find(event: Event, plant: Plant) -> tuple[str, Condition]:
         case ["gateway", name, *rest] if name in _GATEWAY:
             return f"gateway {plant.gateway}", _named(_GATEWAY[name], rest)
         case ["watch", gateway, name, *rest] if name in _WATCHED:
-            return f"gateway {gateway}", _named(_WATCHED[name], rest)
+            what = "ingest of gateway" if name == "ingest-silent" else "gateway"
+            return f"{what} {gateway}", _named(_WATCHED[name], rest)
         case ["watch", name, *rest] if name in _WATCH:
             return "the watch", _named(_WATCH[name], rest)
         case ["line", line, "lost"]:
@@ -194,13 +201,13 @@ def _named(words: Condition, rest: Sequence[str]) -> Condition:
     return Condition(is_, over, words.meaning, words.check)
 
 
-def concerned(event: Event, plant: Plant) -> str:
-    """Id of the gateway that an alarm concerns: the plant's, or the one that `labmon watch` tells of."""
+def watched(event: Event) -> str:
+    """Id of the gateway that `labmon watch` tells of; empty for an alarm that is not about one."""
     match event.alarm.split("."):
-        case ["watch", gateway, name, *_] if name in _WATCHED and event.alarm_class is AlarmClass.TECHNICAL:
+        case ["watch", gateway, name, *_] if name in _WATCHED:
             return gateway
         case _:
-            return plant.gateway
+            return ""
 
 
 def blinds(event: Event) -> bool:

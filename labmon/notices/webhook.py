@@ -19,7 +19,7 @@ from labmon.model.plant import Plant
 from labmon.notices.attempt import Wire
 from labmon.notices.http import HttpConnection
 from labmon.notices.notice import Answer, ChannelFailed, Notice, Outcome
-from labmon.notices.technical import concerned
+from labmon.notices.technical import watched
 
 TIMESTAMP_HEADER = "X-Labmon-Timestamp"
 SIGNATURE_HEADER = "X-Labmon-Signature"
@@ -43,7 +43,7 @@ def payload(notice: Notice, people: Sequence[Person], plant: Plant) -> dict[str,
         "earlier": notice.earlier,
         "journaled": notice.journaled,
         "site": plant.site,
-        "gateway": concerned(notice.event, plant),
+        "gateway": watched(notice.event) or plant.gateway,
         "sent": notice.sent,
         "to": [{"id": p.id, "name": p.name} for p in people],
         "subject": notice.subject,

@@ -61,7 +61,7 @@ class Stream:
         """Nothing while neither is known."""
         if self.owed and at.sight - self.last.sight >= patience:
             self.proven = False
-            yield Verdict(name, True, f"nothing since {tell(self.last.wall)}", self.last.wall)
+            yield Verdict(name, True, f"nothing heard of it since {tell(self.last.wall)}", self.last.wall)
         elif self.proven:
             yield Verdict(name, False)
 
@@ -236,4 +236,5 @@ class Gateway:
             return ""
         if self._said[0] == self._silent_session:
             return "it had gone on working: only its connection to the broker was away"
-        return f"it was started anew at {self.tell(self._started)} by its own clock; before that nothing was watched"
+        started = f"it was started anew, at {self.tell(self._started)} by its own clock"
+        return f"{started}: in between nothing was watched or recorded, have that time assessed"

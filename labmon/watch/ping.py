@@ -95,6 +95,8 @@ class Pinger:
         match error:
             case TimeoutError():
                 return f"no answer within {self._config.timeout:g} s"
+            case http.client.RemoteDisconnected():
+                return "the connection was closed without an answer"
             case ssl.SSLCertVerificationError():
                 return f"the certificate is not valid: {error.verify_message}"
             case OSError() if error.strerror and (urlsplit(address).hostname or "") not in error.strerror:

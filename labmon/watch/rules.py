@@ -11,6 +11,7 @@ from labmon.watch.gateway import HEALTH, INGEST, NOTICES, SILENT
 BROKER = "watch.broker"
 JOURNAL = "watch.journal"
 PING = "watch.ping"
+FAULT = "watch.fault"
 STEADY = 60.0
 """Seconds for which the watch's own troubles must be over: a disk or a mail server that stumbles is one alarm."""
 PINGS = 3.0
@@ -44,6 +45,7 @@ def make_rules(
     made = [
         _rule(BROKER, on=config.silent_after, off=config.offline_after),
         _rule(JOURNAL, off=STEADY),
+        _rule(FAULT, off=STEADY),
         *(_rule(f"watch.notices.{channel.id}", off=STEADY) for channel in notices.channels),
     ]
     if config.ping is not None:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import signal
 import time
-from collections.abc import Awaitable
 from pathlib import Path
 
 from labmon.acquisition.load import Loaded
 from labmon.config.secrets import SecretError, read_secret
 from labmon.config.site import MqttConfig, WatchConfig
 from labmon.delivery.broker import broker_settings
+from labmon.health.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_interval
 from labmon.model.messages import LineHealth, MessageError, Status, Stored
 from labmon.model.plant import Plant
 from labmon.mqtt import BrokerSettings, Connection, MessageProperties, SubscribeRefused
 from labmon.mqtt.topics import Topics, client_id, last_level
 from labmon.notices.words import SiteClock
+from labmon.tasks.faults import faults_to
+from labmon.tasks.kept import kept
 from labmon.watch.gateway import Gateway, Patience
 from labmon.watch.lock import Held, hold
 from labmon.watch.memory import Memory
 from labmon.watch.ping import Pinger
-from labmon.watch.rules import BROKER, PING, names_of, of_gateway
+from labmon.watch.rules import BROKER, FAULT, PING, names_of, of_gateway
 from labmon.watch.sight import Moment, Sight
 
 log = logging.getLogger("labmon.watch")
@@ -32,6 +35,8 @@ TICK = 0.25
 """Seconds between two looks at the clock."""
 STOP = 4.5
 """Seconds that everything together may take to stop."""
+HOLDS = 60.0
+"""Seconds for which a fault of a part holds as a condition: one that fails again and again is one alarm."""
 
 
 class WatchNotConfigured(Exception):
@@ -63,6 +68,7 @@ class Watch:
         self._connection: Connection | None = None
         self._blind = ""
         """Why there can be no connection."""
+        self._where = f"{site.mqtt.host}:{site.mqtt.port}"
         try:
             settings = _settings(site.mqtt, folder)
             self._connection = Connection(settings, client_id(f"labmon-{plant.site}", "watch"))
@@ -70,44 +76,51 @@ class Watch:
             # It can still tell people that it is blind.
             log.error("watch: no connection to the broker: %s; correct it and restart labmon watch", error)
             self._blind = f"{error}; correct it and restart labmon watch"
-        self._faulty = False
+        self._faulty, self._faulty_until = "", -math.inf
         self._pinger: Pinger | None = None
         if (ping := config.ping) is not None:
             address = functools.partial(read_secret, ping.url, folder)
             told = functools.partial(self._memory.condition, PING)
             self._pinger = Pinger(ping, address, self._well, told)
 
-    async def run(self) -> int:
-        """Watch until `stop` is set, and end within five seconds. Returns the exit code: 1 when a part failed."""
-        tasks: set[asyncio.Task[None]] = set()
-        try:
-            await self._memory.start()
-            if self._connection is not None:
-                await self._look(self._connection)
-            tasks.add(asyncio.create_task(self._judge_for_ever(), name="judge"))
-            if self._pinger is not None:
-                tasks.add(asyncio.create_task(self._pinger.run(), name="ping"))
-            log.info("watch: looks at %s", ", ".join(self._gateways))
-            return await self._until_stopped(tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            ends = [self._memory.stop()]
-            if self._connection is not None:
-                ends.append(self._connection.stop())
-            await _ended(asyncio.gather(*ends))
-            log.info("watch: stopped")
+    async def run(self) -> None:
+        """Watch until `stop` is set, and end within five seconds."""
+        with faults_to(self._fault):
+            tasks: list[asyncio.Task[None]] = []
+            try:
+                await self._memory.start()
+                if self._connection is not None:
+                    await self._look(self._connection)
+                tasks.append(kept("judge", self._judge_for_ever))
+                if self._pinger is not None:
+                    tasks.append(kept("ping", self._pinger.run))
+                names = ", ".join(self._gateways)
+                log.info("watch: looks at %s", names)
+                notify(READY, status(f"looks at {names}"))
+                await self.stop.wait()
+            finally:
+                notify(STOPPING, status("stopping"))
+                await self._end(tasks)
 
-    async def _until_stopped(self, tasks: set[asyncio.Task[None]]) -> int:
-        """Whoever started the watch starts it again when a part of it has failed; it remembers everything."""
-        stop = asyncio.create_task(self.stop.wait(), name="stop")
-        done, _ = await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        await asyncio.gather(stop, return_exceptions=True)
-        for task in done & tasks:
-            log.critical("watch: %s failed", task.get_name(), exc_info=task.exception())
-        return 1 if done & tasks else 0
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        ends = [self._memory.stop()]
+        if self._connection is not None:
+            ends.append(self._connection.stop())
+        try:
+            async with asyncio.timeout(STOP):
+                await asyncio.gather(*ends)
+        except Exception as error:
+            log.error("watch: fault while stopping", exc_info=error)
+        log.info("watch: stopped")
+
+    def _fault(self, part: str, what: str, error: BaseException | None) -> None:
+        """A part failed; it is started again, and somebody has to look why."""
+        log.critical("%s: %s", part, what, exc_info=error)
+        self._faulty_until, self._faulty = time.monotonic() + HOLDS, f"{part}: {what}"
+        self._memory.condition(FAULT, True, self._faulty)
 
     # What is seen
 
@@ -131,13 +144,13 @@ class Watch:
         if not payload:
             return  # what was kept is removed
         try:
-            status = Status.decode(payload)
+            said = Status.decode(payload)
         except MessageError as error:
             if not gateway.unreadable:
                 log.warning("gateway %s: its status is not understood: %s", name, error)
             gateway.unreadable = str(error)
             return
-        gateway.status(status, properties.retain, self._now())
+        gateway.status(said, properties.retain, self._now())
         self._memory.learn(name, gateway.stores)
 
     def _health(self, gateway: Gateway, topic: str, payload: bytes, properties: MessageProperties) -> None:
@@ -162,27 +175,24 @@ class Watch:
     # What follows from it
 
     async def _judge_for_ever(self) -> None:
+        interval = watchdog_interval()
         while True:
-            try:
-                self._judge()
-                self._faulty = False
-            except Exception as error:
-                log.log(
-                    logging.DEBUG if self._faulty else logging.CRITICAL, "watch: fault while judging", exc_info=error
-                )
-                self._faulty = True
-            await asyncio.sleep(TICK)
+            self._judge()
+            # Withheld where judging fails again and again, or the event loop hangs.
+            notify(WATCHDOG)
+            await asyncio.sleep(TICK if interval is None else min(TICK, interval / 4))
 
     def _judge(self) -> None:
         blind = self._why_blind()
         steady = not blind and self._sight.steady(time.monotonic())
-        self._memory.condition(BROKER, not steady, blind or ("" if steady else "not connected for long enough"))
+        self._memory.condition(BROKER, not steady, "" if steady else blind or "not connected for long enough")
         if steady:
             now, standing = self._now(), self._memory.standing()
             for name, gateway in self._gateways.items():
                 for verdict in list(gateway.verdicts(now, names_of(name, standing))):
                     alarm = of_gateway(name, verdict.name)
                     self._memory.condition(alarm, verdict.active, verdict.detail, verdict.since)
+        self._memory.condition(FAULT, time.monotonic() < self._faulty_until, self._faulty)
         self._memory.tick()
 
     def _why_blind(self) -> str:
@@ -191,7 +201,10 @@ class Watch:
             return self._blind
         if self._connection.refused:
             return f"the broker does not let the watch read: {'; '.join(sorted(self._connection.refused.values()))}"
-        return self._connection.last_error
+        if self._connection.connected:
+            return ""
+        names = ", ".join(self._gateways)
+        return f"{self._where}: {self._connection.last_error or 'not connected yet'}; not seen: {names}"
 
     def _well(self) -> bool:
         """The watch sees, every gateway is heard, and nothing is to be told; but for the ping itself."""
@@ -213,14 +226,6 @@ def _settings(config: MqttConfig, folder: Path) -> BrokerSettings:
     return broker_settings(config, config.watch_user, config.watch_password, folder)
 
 
-async def _ended(end: Awaitable[object]) -> None:
-    try:
-        async with asyncio.timeout(STOP):
-            await end
-    except Exception as error:
-        log.error("watch: fault while stopping", exc_info=error)
-
-
 async def serve(loaded: Loaded) -> int:
     """Watch until SIGTERM or SIGINT. Returns the exit code: 1 beside another watch, 2 for a lack in the site file."""
     try:
@@ -234,7 +239,8 @@ async def serve(loaded: Loaded) -> int:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, watch.stop.set)
-            return await watch.run()
+            await watch.run()
     except Held as error:
         log.error("watch: %s; this one does not start", error)
         return 1
+    return 0

@@ -158,7 +158,7 @@ def test_what_is_back_says_whether_it_had_gone_on() -> None:
     assert bench.look(110) == SILENT
     bench.status(120, session=6)
     assert bench.look(121) == []
-    assert bench.details["gateway-silent"].startswith("it was started anew at [own 7] by its own clock")
+    assert bench.details["gateway-silent"].startswith("it was started anew, at [own 7] by its own clock")
 
 
 def test_one_that_comes_and_goes_stays_silent_while_its_alarm_stands() -> None:
@@ -239,7 +239,7 @@ def test_a_store_with_a_backlog_that_confirms_nothing_is_silent() -> None:
     assert bench.look(598) == []
     owing(bench, 599, 600, 40)
     assert bench.look(600) == [INGEST]
-    assert bench.details[INGEST] == "nothing since [299]"
+    assert bench.details[INGEST] == "nothing heard of it since [299]"
     bench.gateway.stored("influx", False, moment(601))
     assert bench.look(602) == []
 
