@@ -54,8 +54,8 @@ def _delays(watch: Plain, mqtt: Plain, found: Found) -> None:
     if silent is not None and every is not None and silent < REFRESHES * every:
         found.error(
             ("watch", "silent-after"),
-            f"a gateway says that it is there every {every:g} s: at least {REFRESHES * every:g} s",
-            "or set mqtt: status-every, at the gateways too",
+            f"is too short: a gateway says every {every:g} s that it is there; at least {REFRESHES * every:g} s",
+            "or a shorter mqtt: status-every, at the gateways too",
         )
 
 

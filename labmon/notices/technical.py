@@ -128,9 +128,9 @@ _WATCHED = {
         "Check that ingest runs (systemctl status labmon-ingest), then the store.",
     ),
     "notices": Condition(
-        "cannot send its notices",
-        "sends its notices again",
-        "Some people, or nobody, can be told of its alarms. It goes on watching and keeps trying.",
+        "cannot send all its notices",
+        "sends all its notices again",
+        "Some people, perhaps all, are NOT told of its alarms. It goes on watching and keeps trying.",
         "Tell those on duty by telephone, and have somebody watch the gateway's alarms (labmon alarm list on the "
         "gateway). Then check the mail server or webhook as the gateway sees it.",
     ),
