@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.timeout(90)]
 Eventually = Callable[..., Any]
 SILENT, INGEST, BROKER = "watch.gw-1.gateway-silent", "watch.gw-1.ingest-silent.local", "watch.broker"
 WATCH = {
-    "silent-after": "1500 ms",
+    "silent-after": "3 s",
     "offline-after": "400 ms",
-    "ingest-after": "1200 ms",
+    "ingest-after": "3 s",
     "path": "watch/journal.db",
 }
 
