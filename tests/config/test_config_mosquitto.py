@@ -26,6 +26,7 @@ MAY_WRITE = {
     "ingest": ["record/stored/main"],
     "viewer": [],
     "desk": ["command/acknowledge"],
+    "watch": [],
     "gateway-gw2": [],
 }
 MAY_READ = {
@@ -33,6 +34,7 @@ MAY_READ = {
     "ingest": ["record"],
     "viewer": SEEN,
     "desk": [*SEEN, "reply/c1", "pin/qa"],
+    "watch": ["record/stored/main", "health/bus-1", "status"],
     "gateway-gw2": [],
 }
 

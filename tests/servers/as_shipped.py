@@ -12,7 +12,14 @@ from servers.mosquitto import Authority, Mosquitto
 from labmon.config.shipped import shipped
 
 SHIPPED = shipped("config") / "mosquitto"
-PASSWORDS = {"gateway-gw1": "one", "gateway-gw2": "two", "ingest": "three", "viewer": "four", "desk": "five"}
+PASSWORDS = {
+    "gateway-gw1": "one",
+    "gateway-gw2": "two",
+    "ingest": "three",
+    "viewer": "four",
+    "desk": "five",
+    "watch": "six",
+}
 _BY_CERTIFICATE = ("#cafile ", "#require_certificate ", "#use_identity_as_username ")
 _BY_PASSWORD = ("password_file ",)
 
