@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from labmon.mqtt.errors import BrokerNotTrusted, ConnectFailed, NotConnected, SubscribeRefused
+from labmon.mqtt.errors import BrokerNotTrusted, ConnectFailed, NotConnected, SubscribeRefused, in_words
 from labmon.mqtt.inbox import Handler, Inbox
 from labmon.mqtt.session import Session
 from labmon.mqtt.settings import BrokerSettings, Will
@@ -172,7 +172,7 @@ class Connection:
             self.peer_expired = error.expired
             return str(error)
         except (OSError, ConnectFailed, NotConnected) as error:
-            return f"{error}" or type(error).__name__
+            return in_words(error)
         except Exception as error:
             # Whatever it is, the daemon goes on and tries again.
             log.error("fault while connecting to the broker", exc_info=error)
