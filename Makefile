@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint servers bench clean
+.PHONY: demo test lint servers bench wheel deb clean
 
 demo: $(VENV)/.installed
 	$(BIN)/labmon demo
@@ -24,6 +24,15 @@ bench: $(VENV)/.tested
 # Mosquitto, InfluxDB behind nginx, VictoriaMetrics: by apt where that may be, else it says what to install.
 servers:
 	sh tests/servers/install.sh
+
+# What goes to a gateway without a checkout: the wheel, and beside it the command that installs it.
+wheel: $(VENV)/bin/python
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	cp systemd/install.sh dist/
+
+# The same as a Debian package: dist/labmon_VERSION_ARCH.deb. Needs dpkg-dev and debhelper, and no root.
+deb:
+	sh systemd/build-deb.sh
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
