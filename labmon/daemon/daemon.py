@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import hashlib
 import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import labmon
-from labmon.acquisition.line import Line
 from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
-from labmon.acquisition.plan import LinePlan
 from labmon.alarms.engine import AlarmEngine
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket, answers
+from labmon.daemon.fault_alarm import ALARM, FaultAlarm
 from labmon.daemon.journal_alarm import JournalAlarm
 from labmon.daemon.outside import Outside
+from labmon.daemon.parts import Parts
+from labmon.daemon.polling import Polling
 from labmon.daemon.report import Report
+from labmon.daemon.watchdog import Watchdog
 from labmon.health.line import LineHealth
+from labmon.health.notify import READY, STOPPING, notify, status
 from labmon.journal.committer import Pace
 from labmon.journal.entries import Configuration, RecordKey
 from labmon.journal.errors import JournalUnavailable
 from labmon.journal.retention import Retention
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
-from labmon.links.opening import make_link
 from labmon.model.event import Event, EventKind
+from labmon.tasks.faults import faults_to
 
 log = logging.getLogger("labmon.daemon")
 
 TICK = 0.1
 """Seconds between looks at the clock for delays, silence and the ends of out of service."""
-STOP = 4.5
-"""Seconds that everything together may take to stop."""
-PART = 1.0
-"""Seconds of them that the local socket may take, and the lines."""
+STOP = 4.0
+"""Seconds that everything together may take to stop; the service manager kills after 5."""
+PART = 0.5
+"""Seconds of them for what is still starting, and for the lines and the local socket."""
+OUTSIDE = 2.5
+"""Seconds of them for what leaves the gateway: a broker, a mail server."""
+LAST = 0.5
+"""Seconds that the journal gets at least to write what waits."""
 READ = 2.0
 """Seconds that polling may wait at the start for what the journal remembers; what comes later is taken up late."""
-RESTART = (1.0, 5.0, 30.0)
-"""Waits before a part that failed is started again."""
 
 
 class Daemon:
@@ -71,7 +75,8 @@ class Daemon:
             pace=Pace(commit_every=config.commit_every),
             retention=Retention(config.keep_readings, config.size, stores),
         )
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.parts = Parts(self.fault)
+        self.fault_alarm = FaultAlarm()
         self.control: ControlSocket | None = None
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
         self._remembers = True
@@ -89,21 +94,30 @@ class Daemon:
 
     async def run(self) -> None:
         """Start everything, wait for `stop`, end everything. Needs neither instruments nor broker nor network."""
+        with faults_to(self.fault):
+            beginning = asyncio.create_task(self._begin(), name="start")
+            stopping = asyncio.create_task(self.stop.wait(), name="stop")
+            try:
+                await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    await asyncio.wait({beginning}, timeout=PART)  # a start that hangs holds up no end
+                if beginning.done():
+                    await beginning
+                    await stopping
+            finally:
+                for task in (beginning, stopping):
+                    task.cancel()
+                await asyncio.wait({beginning, stopping}, timeout=PART)
+                await self._end()
+
+    async def _begin(self) -> None:
         await self.journal.start()
-        try:
-            await self._assemble()
-            await self._start()
-            # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
-            # polls a third of a second late).
-            gc.freeze()
-            gc.enable()
-            log.info(
-                "daemon: %d lines, %d devices, %d channels",
-                len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
-            )  # fmt: skip
-            await self.stop.wait()
-        finally:
-            await self._end()
+        await self._assemble()
+        await self._start()
+        log.info(
+            "daemon: %d lines, %d devices, %d channels",
+            len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
+        )  # fmt: skip
 
     async def _assemble(self) -> None:
         saved, records = await self._remembered()
@@ -158,14 +172,34 @@ class Daemon:
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
         for plan in self.plan.lines:
-            self._keep(f"line {plan.id}", functools.partial(self._poll, plan))
-        self._keep("alarms", self._ticks)
-        self._keep("clock", self.clock.run)
+            polling = Polling(plan, self.pipeline, self.health[plan.id])
+            self.parts.keep(
+                f"line {plan.id}", polling.run,
+                progress=polling.progress, patience=polling.patience, on_fault=polling.fault,
+            )  # fmt: skip
+        self.parts.keep("alarms", self._ticks)
+        self.parts.keep("clock", self.clock.run)
         if not self._remembers:
-            self._keep("alarm states", self._remember)
-        await asyncio.to_thread(self.outside.load)
-        self.outside.connect(self.pipeline, self.journal, self.commands)
-        await self.outside.start()
+            self.parts.keep("alarm states", self._remember)
+        await self.parts.begun()
+        await self._open_socket()
+        self.parts.keep("watchdog", Watchdog(self.parts, self.journal).run)
+        notify(READY, status("in service"))
+        self.parts.keep("outside", self._go_outside)
+
+    async def _go_outside(self) -> None:
+        """Start what leaves the gateway. A fault in that costs neither a poll nor an alarm."""
+        try:
+            await asyncio.to_thread(self.outside.load)
+            self.outside.connect(self.pipeline, self.journal, self.commands)
+            await self.outside.start()
+        finally:
+            # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
+            # polls a third of a second late).
+            gc.freeze()
+            gc.enable()
+
+    async def _open_socket(self) -> None:
         users = {user.id: user for user in self.site.users}
         self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         try:
@@ -173,41 +207,29 @@ class Daemon:
         except OSError as error:
             log.error("control: no local socket: %s", error)
 
-    async def _poll(self, plan: LinePlan) -> None:
-        """One line, from its beginning each time. A fault of it is one alarm for all that is on it."""
-        try:
-            link = make_link(plan.endpoint, plan.framing, quiet=plan.quiet)
-            await Line(plan, link, self.pipeline, self.health[plan.id]).run()
-        except Exception as error:
-            self.pipeline.condition(f"line.{plan.id}.lost", True, f"fault in labmon: {error!r}"[:300])
-            raise
+    def fault(self, part: str, what: str, error: BaseException | None = None) -> None:
+        """A part of labmon failed, or was replaced: logged, recorded, and an alarm that names it."""
+        if self._ending:
+            log.error("%s: %s, while labmon ends", part, what, exc_info=error)
+            return
+        log.critical("%s: %s", part, what, exc_info=error)
+        self.fault_alarm.fault(part, what)
+        now = time.time_ns()
+        event = Event(EventKind.FAULT, now, now, detail=f"{part}: {what}"[:300])
+        if self._pipeline is None:  # it is still starting: the alarm comes with the first tick
+            self.journal.record([event])
+        else:
+            self._pipeline.record(event)
+            self._tell_fault()
 
-    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a part for ever: one that fails is told of and started again."""
-
-        async def keep() -> None:
-            failures = 0
-            while True:
-                began = time.monotonic()
-                try:
-                    await run()
-                    return
-                except Exception as error:
-                    if self._ending:
-                        return
-                    failures = 0 if time.monotonic() - began > 60 else failures + 1
-                    wait = RESTART[min(failures, len(RESTART) - 1)]
-                    log.critical("%s: failed, starts again in %.0f s", name, wait, exc_info=error)
-                    now = time.time_ns()
-                    self.pipeline.record(Event(EventKind.LINE, now, now, detail=f"{name} failed: {error!r}"[:300]))
-                    await asyncio.sleep(wait)
-
-        self.tasks.add(asyncio.create_task(keep(), name=name))
+    def _tell_fault(self) -> None:
+        self.pipeline.condition(ALARM, *self.fault_alarm.now())
 
     async def _ticks(self) -> None:
         while True:
             self.pipeline.tick()
             self._tell_journal()
+            self._tell_fault()
             await asyncio.sleep(TICK)
 
     def _configured(self) -> None:
@@ -232,17 +254,16 @@ class Daemon:
     async def _end(self) -> None:
         began = time.monotonic()
         self._ending = True
+        notify(STOPPING, status("stopping"))
+        ends = [self.parts.stop(PART)]
         if self.control is not None:
-            await _ended(self.control.stop(), PART)
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks and (await asyncio.wait(self.tasks, timeout=PART))[1]:
-            log.error("daemon: a line does not end, and is left behind")
+            ends.append(_ended(self.control.stop(), PART))
+        await asyncio.gather(*ends)
         if self._pipeline is not None:
             now = time.time_ns()
             self._pipeline.record(Event(EventKind.STOPPED, now, now))
-        await self.outside.stop(max(0.5, STOP - 1.0 - (time.monotonic() - began)))
-        await self.journal.stop(max(0.5, STOP - (time.monotonic() - began)))
+        await self.outside.stop(OUTSIDE)
+        await self.journal.stop(max(LAST, STOP - (time.monotonic() - began)))
         log.info("daemon: stopped in %.1f s", time.monotonic() - began)
 
 
@@ -261,13 +282,13 @@ def _starter() -> str:
 
 async def serve(loaded: Loaded) -> int:
     """Run the daemon until SIGTERM or SIGINT. Returns the exit code: 1 when another one has the same site's socket."""
-    if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
-        # Two of them would disturb each other on every serial line.
-        log.error("daemon: another one answers on %s; this one does not start", socket)
-        return 1
     daemon = Daemon(loaded)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop.set)
+    if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
+        # Two of them would disturb each other on every serial line.
+        log.error("daemon: another one answers on %s; this one does not start", socket)
+        return 1
     await daemon.run()
     return 0
