@@ -145,7 +145,7 @@ class Container:
 
     def log(self, unit: str = "labmon") -> str:
         """What a service logged since the container booted."""
-        return self.says(f"journalctl --no-pager --output=cat --unit={unit}")
+        return self.says(f"journalctl --sync; journalctl --no-pager --output=cat --unit={unit}")
 
     def wait(self, condition: Callable[[], object], deadline: float, what: str) -> None:
         """Poll until it is true; a failure shows the console."""
