@@ -193,6 +193,7 @@ class Daemon:
             await asyncio.to_thread(self.outside.load)
             self.outside.connect(self.pipeline, self.journal, self.commands)
             await self.outside.start()
+            self.parts.keep("certificates", self._certificates)
         finally:
             # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
             # polls a third of a second late).
@@ -206,6 +207,14 @@ class Daemon:
             await self.control.start()
         except OSError as error:
             log.error("control: no local socket: %s", error)
+
+    async def _certificates(self) -> None:
+        # Imported here: it needs what delivery is made of, which the first readings do not wait for.
+        from labmon.daemon.certificates import CertificateWatch, watched
+
+        await CertificateWatch(
+            lambda: watched(self.site, self.loaded.path.parent), lambda: self.outside.broker, self.pipeline.condition
+        ).run()
 
     def fault(self, part: str, what: str, error: BaseException | None = None) -> None:
         """A part of labmon failed, or was replaced: logged, recorded, and an alarm that names it."""

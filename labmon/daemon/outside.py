@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
-from labmon.config.secrets import SecretError, pin_key, read_secret
+from labmon.config.secrets import PinParameters, SecretError, pin_key, pin_parameters, read_secret
 from labmon.config.site import Site, User
 from labmon.config.types import Secret
 from labmon.daemon.commands import Commands
@@ -26,6 +26,7 @@ from labmon.model.exchange import Exchange
 if TYPE_CHECKING:
     from labmon.delivery.gateway import Delivery
     from labmon.model.messages import Command
+    from labmon.mqtt.certificate import Server
     from labmon.notices.lasting import LastingJournal
     from labmon.notices.outbox import Notifier
 
@@ -109,15 +110,17 @@ class Outside:
 
         config = self.site.mqtt
         assert config is not None
+        pins = {user.id: self._pin(user) for user in self.site.users}
         around = Surroundings(
             journal,
             pipeline.engine.views,
             pipeline.condition,
             pipeline.record,
             self._command,
-            {user.id: self._key(user) for user in self.site.users},
+            {user: pin[1] if pin else None for user, pin in pins.items()},
             self.health,
             {d.id: max((q.every for q in d.queries), default=60.0) for line in self.plan.lines for d in line.devices},
+            pins={user: pin[0] for user, pin in pins.items() if pin},
         )
         settings = broker_settings(config, config.user, config.password, self.folder)
         return Delivery(
@@ -129,12 +132,13 @@ class Outside:
             since=self.started,
         )
 
-    def _key(self, user: User) -> bytes | None:
-        """The key of a user's PIN; a hash that cannot be read means that this user cannot command by MQTT."""
+    def _pin(self, user: User) -> tuple[PinParameters, bytes] | None:
+        """A user's PIN: how its key is derived, and the key. One that cannot be read: no commands by MQTT."""
         if user.pin is None:
             return None
         try:
-            return pin_key(read_secret(user.pin, self.folder))
+            text = read_secret(user.pin, self.folder)
+            return pin_parameters(text), pin_key(text)
         except (SecretError, ValueError) as error:
             log.error("user %s: no commands by MQTT: %s", user.id, error)
             return None
@@ -210,6 +214,11 @@ class Outside:
                 for result in await asyncio.gather(*ends, return_exceptions=True):
                     if isinstance(result, Exception):
                         log.error("fault while stopping", exc_info=result)
+
+    @property
+    def broker(self) -> Server | None:
+        """The broker's certificate as it was seen last; None without delivery."""
+        return self.delivery.broker if self.delivery is not None else None
 
     def behind(self) -> dict[str, int]:
         """Entries of the journal that each store has not confirmed."""

@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from labmon.config.secrets import PinParameters
 from labmon.delivery.alarms import AlarmNow, AlarmPublisher
 from labmon.delivery.commands import CommandReceiver, Handler
 from labmon.delivery.events import EventSender
 from labmon.delivery.lane import Pace
 from labmon.delivery.live import LivePublisher
 from labmon.delivery.log import Journal
+from labmon.delivery.pins import PinPublisher
 from labmon.delivery.record import RecordSender
 from labmon.delivery.status import StatusPublisher, line_message, status_will
 from labmon.health.line import LineHealth
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
 from labmon.mqtt import BrokerSettings, Connection
+from labmon.mqtt.certificate import Server
 from labmon.mqtt.topics import Topics, client_id
 from labmon.tasks.kept import kept
 
@@ -44,6 +47,8 @@ class Surroundings:
     health: Mapping[str, LineHealth] = field(default_factory=dict)
     intervals: Mapping[str, float] = field(default_factory=dict)
     """Longest polling interval of each device, in seconds."""
+    pins: Mapping[str, PinParameters] = field(default_factory=dict)
+    """What of the users' PIN hashes is public."""
 
 
 class Delivery:
@@ -66,6 +71,7 @@ class Delivery:
     ) -> None:
         topics = Topics(prefix)
         self._around = around
+        self._broker = f"broker {settings.host}:{settings.port}"
         self._record_connection = Connection(settings, client_id(prefix, "record"))
         self._live_connection = Connection(
             settings, client_id(prefix, "live"), will=status_will(topics, session, since)
@@ -84,8 +90,15 @@ class Delivery:
         self.events = EventSender(self._live_connection, topics, around.journal)
         self.lives = LivePublisher(self._live_connection, topics, around.intervals)
         self.commands = CommandReceiver(
-            self._live_connection, topics, around.keys, around.handler, around.on_event, around.journal
+            self._live_connection,
+            topics,
+            around.keys,
+            around.handler,
+            around.on_event,
+            around.journal,
+            on_condition=around.on_condition,
         )
+        self.pins = PinPublisher(self._live_connection, topics, around.pins)
         self._health_task: asyncio.Task[None] | None = None
         self._told_connected: bool | None = None
 
@@ -94,13 +107,19 @@ class Delivery:
         """Whether both connections to the broker stand."""
         return self._record_connection.connected and self._live_connection.connected
 
+    @property
+    def broker(self) -> Server:
+        """The broker's certificate, as the connection for alarms saw it."""
+        connection = self._live_connection
+        return Server(self._broker, connection.peer_certificate, connection.peer_expired)
+
     async def start(self) -> None:
         """Start everything; returns at once."""
         for connection in (self._live_connection, self._record_connection):
             connection.on_connect(self._look_at_broker)
             connection.on_disconnect(lambda _reason: self._look_at_broker())
         # Status first: what a connect sets off happens in the order of these starts.
-        for part in (self.status, self.alarms, self.events, self.commands, self.lives, self.record):
+        for part in (self.status, self.alarms, self.events, self.commands, self.pins, self.lives, self.record):
             await part.start()
         for connection in (self._live_connection, self._record_connection):
             await connection.start()
@@ -112,7 +131,7 @@ class Delivery:
         if self._health_task is not None:
             self._health_task.cancel()
             await asyncio.gather(self._health_task, return_exceptions=True)
-        parts = (self.record, self.events, self.alarms, self.commands, self.lives)
+        parts = (self.record, self.events, self.alarms, self.commands, self.pins, self.lives)
         await asyncio.gather(*(part.stop() for part in parts))
         await self.status.stop()
         await asyncio.gather(self._live_connection.stop(0.7), self._record_connection.stop(0.7))

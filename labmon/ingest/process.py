@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from labmon.config.secrets import read_secret
 from labmon.config.site import MqttConfig, Site, StoreConfig
-from labmon.delivery.broker import broker_settings
+from labmon.delivery.broker import broker_settings, watched_files
 from labmon.health.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_interval
 from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.ingest.store import Store
 from labmon.mqtt import BrokerSettings, Connection
+from labmon.mqtt.certificate import Watched, look
 from labmon.mqtt.topics import client_id
 from labmon.tasks.faults import faults_to
 from labmon.tasks.kept import kept
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 STORE_HANGS = 600.0
 """Seconds that one call of the store may last; its client's own timeouts are far below."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+_CERTIFICATES = 3600.0
+"""Seconds between two looks at the files of certificates."""
 
 
 class IngestNotConfigured(Exception):
@@ -49,8 +55,10 @@ async def run_ingest(
     connection = Connection(ingest_settings(site.mqtt, folder), client_id(f"labmon-{config.id}", "ingest"))
     ingest = Ingest(config.id, store, connection, shared=site.mqtt.protocol == "5")
     until = stop or asyncio.Event()
+    files = watched_files(site.mqtt, folder, ingest=True)
     with _signals(None if stop else until), faults_to(_fault):
         alive = kept("watchdog", lambda: _tell_alive(ingest))
+        certificates = kept("certificates", lambda: _watch_certificates(files))
         try:
             await ingest.start()
             await connection.start()
@@ -59,8 +67,9 @@ async def run_ingest(
             await until.wait()
         finally:
             notify(STOPPING, status("stopping"))
-            alive.cancel()
-            await asyncio.gather(alive, return_exceptions=True)
+            for task in (alive, certificates):
+                task.cancel()
+            await asyncio.gather(alive, certificates, return_exceptions=True)
             await ingest.stop()
             await connection.stop()
 
@@ -116,8 +125,20 @@ def ingest_settings(config: MqttConfig, folder: Path) -> BrokerSettings:
     Only ingest's user may confirm, and only it may read every gateway's records. Raises SecretError.
     """
     if config.ingest_user is None:
-        return broker_settings(config, config.user, config.password, folder)
-    return broker_settings(config, config.ingest_user, config.ingest_password, folder)
+        return broker_settings(config, config.user, config.password, folder, ingest=True)
+    return broker_settings(config, config.ingest_user, config.ingest_password, folder, ingest=True)
+
+
+async def _watch_certificates(files: Sequence[Watched]) -> None:
+    """Log what ends soon. The alarm is the gateway's, which sees the same broker; ingest has nobody to tell."""
+    told: list[str] = []
+    while True:
+        lines = await look(files, None, time.time())
+        for line in lines:
+            if line not in told:
+                log.warning("%s", line)
+        told = lines
+        await asyncio.sleep(_CERTIFICATES)
 
 
 @contextmanager

@@ -15,6 +15,14 @@ class ConnectFailed(MqttError):
     """The broker was reached and refused, or did not answer as a broker."""
 
 
+class BrokerNotTrusted(OSError):
+    """The broker's certificate does not stand up to the check. `expired` when its time is over."""
+
+    def __init__(self, text: str, *, expired: bool) -> None:
+        super().__init__(text)
+        self.expired = expired
+
+
 class PublishRefused(MqttError):
     """The broker took the message and refused it (0x87: the access list forbids the topic)."""
 

@@ -23,7 +23,7 @@ OWN = "labmon/berlin/gw1"
 SEEN = [
     "live/culture/incubator-1", "alarm/incubator-1.co2.action-high", "excursion/e1", "event", "health/bus-1", "status",
 ]  # fmt: skip
-PUBLISHED = [*SEEN, "reply/c1", "record"]
+PUBLISHED = [*SEEN, "reply/c1", "pin/qa", "record"]
 MAY_WRITE = {
     "gateway-gw1": PUBLISHED,
     "ingest": ["record/stored/main"],
@@ -35,7 +35,7 @@ MAY_READ = {
     "gateway-gw1": [*PUBLISHED, "record/stored/main", "command/acknowledge"],
     "ingest": ["record"],
     "viewer": SEEN,
-    "desk": [*SEEN, "reply/c1"],
+    "desk": [*SEEN, "reply/c1", "pin/qa"],
     "gateway-gw2": [],
 }
 

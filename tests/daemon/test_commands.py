@@ -186,3 +186,16 @@ def test_a_clock_that_is_slewed_is_no_step() -> None:
     for second in range(1000):
         assert watch.look(watch.offset + 1000.0 + second + 0.0005, 1000.0 + second) == 0.0
     assert bench.record.events == []
+
+
+def test_refusals_without_end_are_counted_and_not_recorded_one_by_one(monkeypatch: Any) -> None:
+    bench = Bench()
+    for _ in range(1000):
+        with pytest.raises(CommandRefused):
+            bench.commands.carry_out("alarm-ack", "nobody", {"reason": "x"})
+    assert len(bench.record.events) == 50
+    now = time.monotonic()
+    monkeypatch.setattr("labmon.daemon.commands.time.monotonic", lambda: now + 61.0)
+    with pytest.raises(CommandRefused):
+        bench.commands.carry_out("alarm-ack", "nobody", {"reason": "x"})
+    assert "(950 more refused commands were passed over before)" in bench.record.events[-1].detail
