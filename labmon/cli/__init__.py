@@ -8,7 +8,7 @@ import labmon
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.group import Group
 from labmon.cli.orders import alarm, device, status, user
-from labmon.cli.sites import check, ingest, run
+from labmon.cli.sites import check, ingest, run, watch
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,6 +20,7 @@ def main() -> None:
 main.add_command(check)
 main.add_command(run)
 main.add_command(ingest)
+main.add_command(watch)
 main.add_command(demo)
 main.add_command(simulate)
 main.add_command(alarm)

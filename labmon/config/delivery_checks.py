@@ -29,7 +29,7 @@ def is_local(host: str) -> bool:
 def _mqtt(mqtt: Any, found: Found) -> None:
     if not isinstance(mqtt, dict):
         return
-    for user, password in (("user", "password"), ("ingest-user", "ingest-password")):
+    for user, password in ((f"{who}user", f"{who}password") for who in ("", "ingest-", "watch-")):
         if password in mqtt and user not in mqtt:
             found.error(("mqtt", password), f"{password} without {user}")
     tls, host = mqtt.get("tls"), text(mqtt, "host")
@@ -38,7 +38,7 @@ def _mqtt(mqtt: Any, found: Found) -> None:
             found.error(("mqtt", "tls", key), f"{key} without {certificate}")
     if host is None or is_local(host):
         return
-    if "tls" not in mqtt and ("password" in mqtt or "ingest-password" in mqtt):
+    if "tls" not in mqtt and {"password", "ingest-password", "watch-password"} & mqtt.keys():
         found.warning(("mqtt",), f"passwords go to {host} without encryption", "add tls")
     if mqtt.get("protocol") == "3.1.1":
         found.warning(("mqtt", "protocol"), "3.1.1 is for the embedded demonstration broker", "leave it out")

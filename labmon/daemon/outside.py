@@ -130,6 +130,7 @@ class Outside:
             around,
             session=self.started // 10**6,
             since=self.started,
+            refresh=config.status_every,
         )
 
     def _pin(self, user: User) -> tuple[PinParameters, bytes] | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from labmon.alarms.transitions import ACTIVE_STATES
 from labmon.config.secrets import PinParameters
 from labmon.delivery.alarms import AlarmNow, AlarmPublisher
 from labmon.delivery.commands import CommandReceiver, Handler
@@ -16,7 +17,7 @@ from labmon.delivery.live import LivePublisher
 from labmon.delivery.log import Journal
 from labmon.delivery.pins import PinPublisher
 from labmon.delivery.record import RecordSender
-from labmon.delivery.status import StatusPublisher, line_message, status_will
+from labmon.delivery.status import REFRESH, Account, StatusPublisher, line_message, status_will
 from labmon.health.line import LineHealth
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
@@ -26,7 +27,7 @@ from labmon.mqtt.topics import Topics, client_id
 from labmon.tasks.kept import kept
 
 _HEALTH_LOOK = 2.0
-_HEALTH_REFRESH = 30.0
+_NOTICES = "gateway.notices."
 BROKER = "gateway.broker"
 
 
@@ -55,7 +56,7 @@ class Delivery:
     """Starts without a broker, ends within three seconds whatever the broker does, and loses nothing in between.
 
     `prefix` is the gateway's (model.plant.Plant.prefix), `session` a number that grows with every start of the daemon,
-    `since` its start in UTC ns.
+    `since` its start in UTC ns. Status and health are published again every `refresh` seconds.
     """
 
     def __init__(
@@ -68,10 +69,13 @@ class Delivery:
         session: int,
         since: int,
         pace: Pace | None = None,
+        refresh: float = REFRESH,
     ) -> None:
+        stores = list(stores)
         topics = Topics(prefix)
         self._around = around
         self._broker = f"broker {settings.host}:{settings.port}"
+        self._refresh = refresh
         self._record_connection = Connection(settings, client_id(prefix, "record"))
         self._live_connection = Connection(
             settings, client_id(prefix, "live"), will=status_will(topics, session, since)
@@ -85,7 +89,10 @@ class Delivery:
             on_event=around.on_event,
             pace=pace,
         )
-        self.status = StatusPublisher(self._live_connection, topics, session, since)
+        self._stores = sorted(set(stores))
+        self.status = StatusPublisher(
+            self._live_connection, topics, session, since, refresh=refresh, account=self._account
+        )
         self.alarms = AlarmPublisher(self._live_connection, topics, around.views)
         self.events = EventSender(self._live_connection, topics, around.journal)
         self.lives = LivePublisher(self._live_connection, topics, around.intervals)
@@ -155,6 +162,15 @@ class Delivery:
         """Entries of the journal that each store has not confirmed."""
         return self.record.behind()
 
+    def _account(self) -> Account:
+        behind = self.record.behind()
+        failing = {
+            view.alarm.removeprefix(_NOTICES)
+            for view in self._around.views()
+            if view.alarm.startswith(_NOTICES) and view.state in ACTIVE_STATES
+        }
+        return Account(len(self._around.health), {store: behind.get(store) for store in self._stores}, sorted(failing))
+
     def _look_at_broker(self) -> None:
         if self.connected is not self._told_connected:
             self._told_connected = self.connected
@@ -169,7 +185,7 @@ class Delivery:
                 message = line_message(health, mono, now)
                 states = (message.state, message.detail, [(d.device, d.state, d.detail) for d in message.devices])
                 before = shown.get(line)
-                if before is None or before[0] != states or mono - before[1] > _HEALTH_REFRESH:
+                if before is None or before[0] != states or mono - before[1] >= self._refresh:
                     shown[line] = (states, mono)
                     self.status.update(message)
-            await asyncio.sleep(_HEALTH_LOOK)
+            await asyncio.sleep(min(_HEALTH_LOOK, self._refresh))

@@ -78,6 +78,11 @@ class Topics:
         return f"{self.prefix}/health/{_level(line)}"
 
     @property
+    def healths(self) -> str:
+        """Filter for the health of all lines."""
+        return f"{self.prefix}/health/+"
+
+    @property
     def status(self) -> str:
         """Online or offline."""
         return f"{self.prefix}/status"

@@ -52,6 +52,8 @@ class Surroundings:
     on_event: Callable[[Event], None]
     told: Callable[[str, str, tuple[str, str]], None]
     clock: Callable[[], int]
+    origin: str = "gateway"
+    """What the alarms of failing channels begin with."""
 
 
 class NoticeChannel:
@@ -64,7 +66,7 @@ class NoticeChannel:
 
     def __init__(self, id_: str, sender: Sender, around: Surroundings, timing: Timing) -> None:
         self.id = id_
-        self.alarm = f"gateway.notices.{id_}"
+        self.alarm = f"{around.origin}.notices.{id_}"
         self.mailboxes: dict[str, Mailbox] = {}
         self._sender = sender
         self._around = around

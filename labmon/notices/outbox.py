@@ -44,7 +44,8 @@ class Notifier:
     A person who is new on a channel is told of what happens from then on. A channel that fails, or a person who is
     refused, is the condition `gateway.notices.<channel>`, reported by `on_condition(alarm, active, detail)`.
 
-    `views` gives the alarms that are not normal now. `users` are named in texts. `clock` gives UTC ns.
+    `views` gives the alarms that are not normal now. `users` are named in texts. `clock` gives UTC ns. Where it is not
+    a gateway that tells, `teller` says who does, and `origin` stands for `gateway` in the ids of the conditions above.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Notifier:
         users: Iterable[User] = (),
         clock: Callable[[], int] = time.time_ns,
         timing: Timing | None = None,
+        origin: str = "gateway",
+        teller: str = "",
     ) -> None:
         users = list(users)
         self._journal = journal
@@ -75,8 +78,9 @@ class Notifier:
             config.acknowledge,
             users={user.id: user.name for user in users},
             may=[user.name for user in users if user.role != "viewer"],
+            teller=teller,
         )
-        around = Surroundings(house, views, on_condition, on_event, self._ledger.told, clock)
+        around = Surroundings(house, views, on_condition, on_event, self._ledger.told, clock, origin)
         self._channels = {
             channel.id: NoticeChannel(channel.id, _sender(channel, secret, plant), around, self._timing)
             for channel in config.channels

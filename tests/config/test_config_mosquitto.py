@@ -18,7 +18,14 @@ from labmon.mqtt.errors import PublishRefused
 from labmon.mqtt.settings import BrokerSettings, Tls
 
 SHIPPED = shipped("config") / "mosquitto"
-PASSWORDS = {"gateway-gw1": "one", "gateway-gw2": "two", "ingest": "three", "viewer": "four", "desk": "five"}
+PASSWORDS = {
+    "gateway-gw1": "one",
+    "gateway-gw2": "two",
+    "ingest": "three",
+    "viewer": "four",
+    "desk": "five",
+    "watch": "six",
+}
 OWN = "labmon/berlin/gw1"
 SEEN = [
     "live/culture/incubator-1", "alarm/incubator-1.co2.action-high", "excursion/e1", "event", "health/bus-1", "status",
@@ -29,6 +36,7 @@ MAY_WRITE = {
     "ingest": ["record/stored/main"],
     "viewer": [],
     "desk": ["command/acknowledge"],
+    "watch": [],
     "gateway-gw2": [],
 }
 MAY_READ = {
@@ -36,6 +44,7 @@ MAY_READ = {
     "ingest": ["record"],
     "viewer": SEEN,
     "desk": [*SEEN, "reply/c1", "pin/qa"],
+    "watch": ["record/stored/main", "health/bus-1", "status"],
     "gateway-gw2": [],
 }
 

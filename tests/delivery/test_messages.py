@@ -246,6 +246,7 @@ MESSAGES: list[Any] = [
     Reply("c-1", False, "no such alarm", T),
     LineHealth("a", "up", T, T, "", (DeviceHealth("d", "resting", T, "silent"),), {"polls": 5}),
     Status(True, 17, "0.1.0", T, T),
+    Status(True, 17, "0.1.0", T, T, 2, {"influx": 5, "local": None}, ("mail",)),
 ]
 
 
