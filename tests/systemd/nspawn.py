@@ -96,7 +96,8 @@ class Container:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["systemd-nspawn", "--register=no", "--keep-unit", "--quiet", "--console=pipe", "--volatile=overlay",
-                 "--resolv-conf=off", "--timezone=off", "--machine=labmon-gateway", *binds, "-D", self._tree, "-b"],
+                 "--resolv-conf=off", "--timezone=off", "--system-call-filter=@clock", "--machine=labmon-gateway",
+                 *binds, "-D", self._tree, "-b"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.wait(self._booted, BOOT, "the container boots")
@@ -143,9 +144,17 @@ class Container:
         asked = " ".join(f"-p {shlex.quote(name)}" for name in properties)
         return dict(line.split("=", 1) for line in self.says(f"systemctl show {unit} {asked}").splitlines())
 
-    def log(self, unit: str = "labmon") -> str:
-        """What a service logged since the container booted."""
-        return self.says(f"journalctl --sync; journalctl --no-pager --output=cat --unit={unit}")
+    def mark(self) -> str:
+        """The present end of the log."""
+        return self.says("journalctl --sync; journalctl --lines=0 --show-cursor").rpartition("cursor: ")[2]
+
+    def log(self, unit: str = "labmon", since: str = "") -> str:
+        """What a service logged since the container booted, or since a mark.
+
+        What its process writes and what systemd says of it may stand in another order than it was said.
+        """
+        after = f"--after-cursor='{since}'" if since else ""
+        return self.says(f"journalctl --sync; journalctl --no-pager --quiet --output=cat --unit={unit} {after}")
 
     def wait(self, condition: Callable[[], object], deadline: float, what: str) -> None:
         """Poll until it is true; a failure shows the console."""

@@ -75,11 +75,15 @@ def test_exposure_would_be_found(units: Path) -> None:
     assert any(row["exposure"] for row in json.loads(done.stdout))
 
 
+@pytest.mark.parametrize("name", UNITS)
+def test_no_number_of_starts_is_too_many(name: str) -> None:
+    assert settings(name)["StartLimitIntervalSec"] == ["0"]
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_started_for_ever(name: str) -> None:
     found = settings(name)
     assert found["Restart"] == ["always"]
-    assert found["StartLimitIntervalSec"] == ["0"]
     assert found["Type"] == ["notify"]
     assert int(found["WatchdogSec"][0]) >= 10
     assert "Requires" not in found, "what is missing must not keep it from starting"
@@ -90,6 +94,7 @@ def test_a_service_is_started_for_ever(name: str) -> None:
 def test_secrets_come_as_credentials_and_stay_out_of_core_files(name: str) -> None:
     found = settings(name)
     assert found["LoadCredential"] == ["labmon:/run/labmon-credentials/loaded"]
+    assert found["SetCredential"] == ["labmon:\\n"], "a missing folder would keep it from starting"
     assert found["LimitCORE"] == ["0"]
     assert "EnvironmentFile" not in found
     assert found["Environment"] == ["PYTHONFAULTHANDLER=1"]
@@ -99,7 +104,7 @@ def test_the_daemon_has_serial_ports_and_no_other_device() -> None:
     found = settings("labmon.service")
     assert found["DevicePolicy"] == ["closed"]
     assert found["DeviceAllow"] == [f"char-{name} rw" for name in ("ttyUSB", "ttyACM", "ttyS", "ttyAMA")]
-    assert found["SupplementaryGroups"] == ["dialout"]
+    assert "m labmon dialout" in (SYSTEMD / "labmon.sysusers").read_text().splitlines()
 
 
 def test_the_peer_of_the_control_socket_keeps_its_name() -> None:
