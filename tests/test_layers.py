@@ -9,8 +9,8 @@ ROOT = Path(labmon.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"daemon", "demo", "watch"},
-    {"ingest", "simulate"},
+    {"daemon", "demo", "doctor", "watch"},
+    {"ingest", "simulate", "archive"},
     {"acquisition", "delivery", "notices"},
     {"drivers", "alarms", "journal", "health"},
     {"links", "mqtt", "config"},

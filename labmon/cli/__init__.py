@@ -5,10 +5,13 @@ from __future__ import annotations
 import click
 
 import labmon
+from labmon.cli.archive import backup, restore
 from labmon.cli.demonstrate import demo, simulate
+from labmon.cli.doctor import doctor
 from labmon.cli.group import Group
-from labmon.cli.orders import alarm, device, status, user
+from labmon.cli.orders import alarm, device, user
 from labmon.cli.sites import check, ingest, run, watch
+from labmon.cli.status import status
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,4 +29,7 @@ main.add_command(simulate)
 main.add_command(alarm)
 main.add_command(device)
 main.add_command(status)
+main.add_command(doctor)
 main.add_command(user)
+main.add_command(backup)
+main.add_command(restore)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from labmon.config.checks import Found, Plain
+from labmon.config.checks import Found, Plain, text
 from labmon.config.site import JournalConfig, MqttConfig, WatchConfig
 from labmon.config.types import parse_duration
 
@@ -26,6 +26,9 @@ def check_watch(data: Plain, folder: FilePath, found: Found) -> None:
     if "mqtt" not in data:
         found.error(("watch",), "gateways are seen through the broker, and there is no mqtt section")
     _gateways(watch.get("gateways"), found)
+    own_id = text(data.get("gateway"), "id")
+    if "gateways" not in watch and own_id in RESERVED:
+        found.error(("gateway", "id"), f"`{own_id}` is reserved where there is a watch", RESERVED[own_id])
     _delays(watch, mqtt if isinstance(mqtt, dict) else {}, found)
     journal = data.get("journal")
     own = str(watch.get("path", WatchConfig().path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import grp
+import inspect
 import logging
 import os
 import pwd
@@ -38,7 +39,7 @@ _LONGEST_ANSWER = 64 * 2**20
 log = logging.getLogger("labmon.control")
 
 Handler = Callable[[str, str, dict[str, Any]], Any]
-"""(verb, user, arguments) -> JSON-ready answer; raises CommandRefused."""
+"""(verb, user, arguments) -> JSON-ready answer, or what is awaited for it; raises CommandRefused."""
 
 
 class ControlSocket:
@@ -105,7 +106,7 @@ class ControlSocket:
                     break
                 if not line:
                     break
-                writer.write(orjson.dumps(self._answer(line, login), default=str) + b"\n")
+                writer.write(orjson.dumps(await self._answer(line, login), default=str) + b"\n")
                 async with asyncio.timeout(IDLE):
                     await writer.drain()
                 await asyncio.sleep(0)  # whoever asks without a pause gets no more turns than a line
@@ -125,7 +126,7 @@ class ControlSocket:
                 self._logins[uid] = await asyncio.to_thread(_login, uid)
         return self._logins.get(uid, str(uid))
 
-    def _answer(self, line: bytes, login: str) -> dict[str, Any]:
+    async def _answer(self, line: bytes, login: str) -> dict[str, Any]:
         try:
             request = orjson.loads(line)
             verb = request.pop("verb")
@@ -134,7 +135,8 @@ class ControlSocket:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             return {"ok": False, "error": "a request is one JSON object with a verb"}
         try:
-            return {"ok": True, "result": self.handler(verb, self._by_login.get(login, ""), request)}
+            result = self.handler(verb, self._by_login.get(login, ""), request)
+            return {"ok": True, "result": await result if inspect.isawaitable(result) else result}
         except CommandRefused as refused:
             hint = ""
             if login not in self._by_login:
@@ -195,7 +197,8 @@ def ask(path: Path, verb: str, timeout: float = 10.0, **arguments: Any) -> Any:
             sock.sendall(orjson.dumps({"verb": verb, **arguments}) + b"\n")
             answer = _read_line(sock)
         except (OSError, ValueError) as error:
-            raise ConnectionError(f"no daemon answers on {path}: {error}") from error
+            why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            raise ConnectionError(f"no daemon answers on {path}: {why.lower()}") from error
     if not answer.get("ok"):
         raise CommandRefused(str(answer.get("error")))
     return answer.get("result")

@@ -10,12 +10,13 @@ import os
 import signal
 import time
 from collections.abc import Awaitable
+from datetime import date
 
 import labmon
 from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
 from labmon.alarms.engine import AlarmEngine
-from labmon.daemon.clock import ClockWatch
+from labmon.daemon.clock import ClockWatch, moment
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket, answers
 from labmon.daemon.fault_alarm import ALARM, FaultAlarm
@@ -25,6 +26,7 @@ from labmon.daemon.parts import Parts
 from labmon.daemon.polling import Polling
 from labmon.daemon.report import Report
 from labmon.daemon.watchdog import Watchdog
+from labmon.health.clock import ClockSource, kernel_clock
 from labmon.health.line import LineHealth
 from labmon.health.notify import READY, STOPPING, notify, status
 from labmon.journal.committer import Pace
@@ -33,6 +35,7 @@ from labmon.journal.errors import JournalUnavailable
 from labmon.journal.retention import Retention
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
+from labmon.links.holder import user_name
 from labmon.model.event import Event, EventKind
 from labmon.tasks.faults import faults_to
 
@@ -55,7 +58,7 @@ READ = 2.0
 class Daemon:
     """One gateway. `run()` works until `stop` is set."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, clock: ClockSource = kernel_clock) -> None:
         if loaded.site is None or loaded.plan is None:
             raise ValueError("a site file with errors cannot be run")
         self.loaded = loaded
@@ -63,7 +66,9 @@ class Daemon:
         self.plan = loaded.plan
         self.plant = loaded.plan.plant
         self.stop = asyncio.Event()
-        self.started = time.time_ns()
+        self.started = self.applied_at = time.time_ns()
+        self.began = time.monotonic()
+        self.started_by = self.applied_by = _starter()
         self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
         self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
@@ -74,9 +79,12 @@ class Daemon:
             Callbacks(self._committed, self.outside.urgent, lambda _: self._tell_journal(), self._journal_opened),
             pace=Pace(commit_every=config.commit_every),
             retention=Retention(config.keep_readings, config.size, stores),
+            clock_trusted=lambda: self.clock is not None and self.clock.trusted,
         )
         self.parts = Parts(self.fault)
         self.fault_alarm = FaultAlarm()
+        self.clock: ClockWatch | None = None
+        self._clock_source = clock
         self.control: ControlSocket | None = None
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
         self._remembers = True
@@ -125,9 +133,14 @@ class Daemon:
         users = {user.id: user for user in self.site.users}
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
-        self.clock = ClockWatch(pipeline)
+        trusted = self.site.gateway.clock
+        self.clock = ClockWatch(pipeline, self._clock_source, trusted.trusted if trusted else "", self._new_day)
         self._configured()
+        self.clock.look(*moment())  # the first reading must know
         self._tell_journal()
+
+    def _new_day(self, day: date) -> None:
+        self.plan.mark_overdue(day)
 
     async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
         """Alarm states and last records of the run before; none where the journal cannot be read now."""
@@ -178,12 +191,15 @@ class Daemon:
                 progress=polling.progress, patience=polling.patience, on_fault=polling.fault,
             )  # fmt: skip
         self.parts.keep("alarms", self._ticks)
-        self.parts.keep("clock", self.clock.run)
+        if self.clock is not None:
+            self.parts.keep("clock", self.clock.run)
         if not self._remembers:
             self.parts.keep("alarm states", self._remember)
         await self.parts.begun()
         await self._open_socket()
-        self.parts.keep("watchdog", Watchdog(self.parts, self.journal).run)
+        journal = self.loaded.path.parent / self.site.journal.path
+        memory = journal.with_name(f"{journal.name}.restarted")
+        self.parts.keep("watchdog", Watchdog(self.parts, self.journal, memory=memory).run)
         notify(READY, status("in service"))
         self.parts.keep("outside", self._go_outside)
 
@@ -286,7 +302,7 @@ async def _ended(end: Awaitable[None], seconds: float) -> None:
 
 
 def _starter() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or user_name(os.getuid())
 
 
 async def serve(loaded: Loaded) -> int:

@@ -115,6 +115,13 @@ class Delivery:
         return self._record_connection.connected and self._live_connection.connected
 
     @property
+    def error(self) -> str:
+        """Why a connection to the broker does not stand; empty while both do."""
+        if self.connected:
+            return ""
+        return self._live_connection.last_error or self._record_connection.last_error or "not connected"
+
+    @property
     def broker(self) -> Server:
         """The broker's certificate, as the connection for alarms saw it."""
         connection = self._live_connection
@@ -174,8 +181,7 @@ class Delivery:
     def _look_at_broker(self) -> None:
         if self.connected is not self._told_connected:
             self._told_connected = self.connected
-            error = self._live_connection.last_error or self._record_connection.last_error or "not connected"
-            self._around.on_condition(BROKER, not self.connected, "" if self.connected else error)
+            self._around.on_condition(BROKER, not self.connected, self.error)
 
     async def _watch_health(self) -> None:
         shown: dict[str, tuple[object, float]] = {}

@@ -29,6 +29,7 @@ from labmon.demo.scenario import EXPECTED, LAST_EXPECTED, SCENES
 from labmon.demo.tally import Tally, tally
 from labmon.demo.view import Facts, picture
 from labmon.demo.watch import Watch
+from labmon.health.clock import kernel_clock
 from labmon.journal.errors import JournalError
 
 STEP = 0.5
@@ -64,7 +65,8 @@ class Demo:
         self.facility = Facility(site)
         self.plant = self.facility.plan.plant
         self.watch = Watch(self.plant, self.facts, broker.port, found.protocol)
-        self.head = f"broker {found.name}   store {'InfluxDB' if self.influx else 'SQLite'}"
+        clock = "synchronised" if kernel_clock().synchronised else "not synchronised"
+        self.head = f"broker {found.name}   store {'InfluxDB' if self.influx else 'SQLite'}   clock {clock}"
         began = time.monotonic()
         result: Tally | None = None
         try:
@@ -175,16 +177,17 @@ class Demo:
     # ------------------------------------------------------------------ the count at the end
 
     async def _drain(self) -> None:
-        """Wait until every store has confirmed what was journaled up to now."""
+        """Wait until every store has confirmed what was read up to now, also what waits in memory for its commit."""
         deadline = time.monotonic() + DRAIN
         goal: int | None = None
         while time.monotonic() < deadline:
             status = await asyncio.to_thread(self._status)
             if status is not None:
                 self.status = status
-                goal = status["journal"]["last"] if goal is None else goal
+                journal = status["journal"]
+                goal = journal["last"] + journal["backlog"] if goal is None else goal
                 cursors = status["cursors"].values()
-                if cursors and all(status["journal"]["last"] - behind >= goal for behind in cursors):
+                if cursors and all(journal["last"] - behind >= goal for behind in cursors):
                     self.drained = True
                     return
             await asyncio.sleep(0.1)

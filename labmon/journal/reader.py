@@ -60,6 +60,10 @@ class Reader:
         """Close the connection."""
         self._db.close()
 
+    def copy_into(self, target: sqlite3.Connection) -> None:
+        """Copy the whole database, as of one moment."""
+        self._db.backup(target)
+
     def query(self, query: str, *arguments: Any) -> list[Any]:
         """The rows that a query of the journal's tables gives."""
         with translated(f"{self._path}: read"):
@@ -201,6 +205,28 @@ class Reader:
             Quarantined(seq, name, why, time, None if entry[0] is None else self.entry((seq, *entry)))
             for name, why, time, seq, *entry in rows
         ]
+
+    def quarantine_counts(self) -> dict[str, int]:
+        """How many entries each store has refused; stores that refused none are left out."""
+        return dict(self.query("SELECT store, count(*) FROM quarantine GROUP BY store"))
+
+    def oldest_after(self, seq: int) -> int | None:
+        """Time (UTC ns) of the first entry after `seq`; None when there is none."""
+        rows = self.query("SELECT time FROM entry WHERE seq > ? ORDER BY seq LIMIT 1", seq)
+        return rows[0][0] if rows else None
+
+    def events_waiting(self, seq: int) -> tuple[int, int | None]:
+        """How many events, gaps among them, stand after `seq`, and the time (UTC ns) of the first."""
+        count, first = 0, None
+        for kind in (EntryKind.EVENT, EntryKind.GAP):
+            [(found, oldest)] = self.query(
+                "SELECT count(*), min(seq) FROM entry INDEXED BY entry_seldom WHERE kind <> 1 AND kind = ? AND seq > ?",
+                int(kind),
+                seq,
+            )
+            count += found
+            first = oldest if first is None or (oldest is not None and oldest < first) else first
+        return count, None if first is None else self.oldest_after(first - 1)
 
     def configurations(self) -> list[Entry]:
         """All configuration entries, oldest first, with the full texts."""

@@ -14,10 +14,15 @@ from typing import cast
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import LinkLost
 from labmon.links.transport import Receiver
+from labmon.tasks.names import addresses
 
 # A peer that vanished without a word: probes after 10 s of silence, given up 15 s later; so is one that acknowledges
 # nothing (the kernel's own limits are hours).
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 20_000}
+
+
+FLOOD = 2**20
+"""Bytes that a peer may send between two requests; the longest reply has some thousand."""
 
 
 class TcpTransport:
@@ -40,15 +45,26 @@ class TcpTransport:
         await self.close()
         try:
             async with asyncio.timeout(self._open_timeout):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: _Connection(receiver, str(self.endpoint)), self.endpoint.host, self.endpoint.port
-                )
+                self._connection = await self._connect(receiver)
         except TimeoutError:
             raise LinkLost(f"{self.endpoint}: no connection within {self._open_timeout:g} s") from None
         except OSError as error:
             why = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
             raise LinkLost(f"{self.endpoint}: {why}") from None
-        self._connection = connection
+
+    async def _connect(self, receiver: Receiver) -> _Connection:
+        """Connect to the first address that answers. Raises the OSError of the first one."""
+        problems: list[OSError] = []
+        for _, address in await addresses(self.endpoint.host, self.endpoint.port):
+            try:
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: _Connection(receiver, str(self.endpoint)), address[0], address[1]
+                )
+            except OSError as error:
+                problems.append(error)
+            else:
+                return connection
+        raise problems[0]
 
     async def close(self) -> None:
         """Reset the connection and wait until its socket is closed."""
@@ -62,6 +78,7 @@ class TcpTransport:
         """Send. Raises LinkLost when the connection is gone."""
         if self._connection is None or self._connection.receiver is None:
             raise LinkLost(f"{self.endpoint}: not connected")
+        self._connection.heard = 0
         self._connection.transport.write(data)
 
     def pending(self) -> bool:
@@ -85,6 +102,8 @@ class _Connection(asyncio.Protocol):
     def __init__(self, receiver: Receiver, name: str) -> None:
         self.receiver: Receiver | None = receiver
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.heard = 0
+        """Bytes since the last request."""
         self._name = name
         self._poll = select.poll()
         self._fd = -1
@@ -103,7 +122,11 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        if self.receiver is not None:
+        self.heard += len(data)
+        if self.heard > FLOOD:
+            # Reading on would cost the other lines their time.
+            self.lose(f"more than {FLOOD} bytes without being asked again")
+        elif self.receiver is not None:
             self.receiver.received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:

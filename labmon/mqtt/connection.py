@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from labmon.mqtt.errors import BrokerNotTrusted, ConnectFailed, NotConnected, SubscribeRefused
+from labmon.mqtt.errors import BrokerNotTrusted, ConnectFailed, NotConnected, SubscribeRefused, in_words
 from labmon.mqtt.inbox import Handler, Inbox
 from labmon.mqtt.session import Session
 from labmon.mqtt.settings import BrokerSettings, Will
@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 
 _STEADY = 10.0
 """Seconds after which a connection counts as a good one and the back-off begins anew."""
+
+
+_REASONS = 20
+"""Different reasons for being without a connection that are logged until there is one."""
 
 
 class Connection:
@@ -43,6 +47,7 @@ class Connection:
         self._tasks: list[asyncio.Task[None]] = []
         self._since = float("inf")
         self._up = asyncio.Event()
+        self._reported: set[str] = set()
         self.refused: dict[str, str] = {}
         """Subscriptions that the broker refuses, with its reason."""
         self.connects = 0
@@ -167,7 +172,7 @@ class Connection:
             self.peer_expired = error.expired
             return str(error)
         except (OSError, ConnectFailed, NotConnected) as error:
-            return f"{error}" or type(error).__name__
+            return in_words(error)
         except Exception as error:
             # Whatever it is, the daemon goes on and tries again.
             log.error("fault while connecting to the broker", exc_info=error)
@@ -205,6 +210,7 @@ class Connection:
         self._since = time.monotonic()
         self.connects += 1
         self.last_error = ""
+        self._reported.clear()
         self._up.set()
         log.info("broker %s:%d connected as %s", self._settings.host, self._settings.port, self._client_id)
         for callback in self._on_connect:
@@ -212,7 +218,8 @@ class Connection:
 
     def _report(self, reason: str) -> None:
         """One log line for each new reason, not for each try."""
-        if reason != self.last_error:
+        if reason not in self._reported and len(self._reported) < _REASONS:
+            self._reported.add(reason)  # two may take turns: a broker's alert is sometimes overtaken by its reset
             log.warning("broker %s:%d not connected: %s", self._settings.host, self._settings.port, reason)
         self.last_error = reason
 

@@ -44,7 +44,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a channel knows of the rest: what all texts share, alarms now, where conditions and events go, the clock."""
+    """What a channel knows of the rest: what all texts share, alarms now, where conditions and events go, clocks."""
 
     house: House
     views: Callable[[], Sequence[AlarmNow]]
@@ -52,6 +52,8 @@ class Surroundings:
     on_event: Callable[[Event], None]
     told: Callable[[str, str, tuple[str, str]], None]
     clock: Callable[[], int]
+    monotonic: Callable[[], float] = time.monotonic
+    """How long a message has waited is told by this one."""
     origin: str = "gateway"
     """What the alarms of failing channels begin with."""
 
@@ -84,6 +86,11 @@ class NoticeChannel:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._alarm_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def trouble(self) -> str:
+        """What fails now; empty when nothing does."""
+        return self._condition.text
 
     def start(self) -> None:
         """Begin sending, as soon as `release` has been called."""
@@ -176,7 +183,8 @@ class NoticeChannel:
     async def _tell(self, batch: list[tuple[Mailbox, Pending]]) -> None:
         around = self._around
         people = [box.person for box, _ in batch]
-        situation = Situation(around.clock(), list(around.views()), [p.name for p in people], self.id)
+        waited = around.monotonic() - batch[0][1].begun
+        situation = Situation(around.clock(), list(around.views()), [p.name for p in people], self.id, waited)
         notice = write(around.house, batch[0][1], situation)
         if _pointless(batch[0][1], situation):
             await asyncio.gather(*(box.done(story) for box, story in batch))

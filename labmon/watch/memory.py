@@ -16,6 +16,7 @@ from labmon.alarms.engine import AlarmEngine
 from labmon.alarms.view import AlarmView
 from labmon.config.secrets import read_secret
 from labmon.config.site import Site
+from labmon.journal.committer import Pace
 from labmon.journal.errors import JournalUnavailable
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
@@ -30,6 +31,8 @@ log = logging.getLogger("labmon.watch")
 READ = 2.0
 """Seconds that the watch may wait at its start for what the journal remembers; what comes later is taken up late."""
 _LOOK = 0.1
+_COMMIT = 0.1
+"""Seconds: little is written here, and soon written means that nobody is told twice."""
 _REMEMBERED = 1000
 """Events kept in memory after their commit, for the case that the journal is damaged while in use."""
 
@@ -46,7 +49,9 @@ class Memory:
         self._committed_events: deque[Event] = deque(maxlen=_REMEMBERED)
         self._recall: asyncio.Task[None] | None = None
         self._journal = JournalWriter(
-            folder / site.watch.path, Callbacks(self._committed, self._urgent, on_open=self._opened)
+            folder / site.watch.path,
+            Callbacks(self._committed, self._urgent, on_open=self._opened),
+            pace=Pace(commit_every=_COMMIT),
         )
         self._lasting = LastingJournal(self._journal)
         self._pipeline = Pipeline(self._engine({}), self._journal, lambda _: None)

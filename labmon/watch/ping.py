@@ -75,23 +75,34 @@ class Pinger:
     def _get(self, wire: Wire) -> None:
         address = self._address()
         try:
-            connection = HttpConnection(wire, address, self._config.ca, self._config.timeout)
-            connection.request("GET", connection.target, headers={"User-Agent": "labmon"})
-        except ValueError:
-            raise PingFailed("the address is no http or https URL") from None
-        except (OSError, http.client.HTTPException) as error:
+            status = self._status(wire, address)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # Without what it came from, which may hold the address.
+            if isinstance(error, ValueError | http.client.InvalidURL) and not isinstance(error, OSError):
+                raise PingFailed("the address is no http or https URL") from None
             raise PingFailed(self._why(error, address)) from None
-        try:
-            with connection.getresponse() as response:
-                status = response.status
-        except (OSError, http.client.HTTPException) as error:
-            raise PingFailed(self._why(error, address)) from None
-        finally:
-            connection.close()
         if not 200 <= status < 300:
             raise PingFailed(f"is answered with {status}")
 
+    def _status(self, wire: Wire, address: str) -> int:
+        connection = HttpConnection(wire, address, self._config.ca, self._config.timeout)
+        try:
+            connection.request("GET", connection.target, headers={"User-Agent": "labmon"})
+            with connection.getresponse() as response:
+                return response.status
+        finally:
+            connection.close()
+
     def _why(self, error: Exception, address: str) -> str:
+        """What went wrong, in words that hold nothing of the address."""
+        words = self._words(error)
+        try:
+            host = urlsplit(address).hostname
+        except ValueError:
+            host = None
+        return words if host is not None and host not in words.lower() else type(error).__name__
+
+    def _words(self, error: Exception) -> str:
         match error:
             case TimeoutError():
                 return f"no answer within {self._config.timeout:g} s"
@@ -99,6 +110,6 @@ class Pinger:
                 return "the connection was closed without an answer"
             case ssl.SSLCertVerificationError():
                 return f"the certificate is not valid: {error.verify_message}"
-            case OSError() if error.strerror and (urlsplit(address).hostname or "") not in error.strerror:
+            case OSError() if error.strerror:
                 return error.strerror
         return type(error).__name__

@@ -175,12 +175,14 @@ class Watch:
     # What follows from it
 
     async def _judge_for_ever(self) -> None:
-        interval = watchdog_interval()
+        interval, due = watchdog_interval() or math.inf, 0.0
         while True:
             self._judge()
-            # Withheld where judging fails again and again, or the event loop hangs.
-            notify(WATCHDOG)
-            await asyncio.sleep(TICK if interval is None else min(TICK, interval / 4))
+            if (now := time.monotonic()) >= due:
+                # Withheld where judging fails again and again, or the event loop hangs.
+                notify(WATCHDOG)
+                due = now + min(1.0, interval / 4)
+            await asyncio.sleep(min(TICK, interval / 4))
 
     def _judge(self) -> None:
         blind = self._why_blind()

@@ -101,6 +101,15 @@ def test_check_says_what_will_be_polled_and_delivered(site: Path, no_way_out: No
     assert sorted(path.name for path in site.parent.iterdir()) == ["site.yaml"], "it makes nothing"
 
 
+def test_check_says_when_the_clock_is_taken_on_trust(site: Path, tmp_path: Path, no_way_out: None) -> None:
+    assert "clock" not in run("check", site).output
+    path = write(tmp_path / "other.yaml", gateway={"id": "gw-1", "clock": {"trusted": "time card, SOP 815"}})
+    assert "clock trusted, not asked whether it is synchronised: time card, SOP 815" in run("check", path).output
+    for wrong, why in (({}, "gateway.clock.trusted: is missing"), ({"trusted": ""}, "must not be empty")):
+        result = run("check", write(tmp_path / "other.yaml", gateway={"id": "gw-1", "clock": wrong}))
+        assert (result.exit_code, why in result.output) == (2, True), result.output
+
+
 def test_check_as_json(site: Path, no_way_out: None) -> None:
     result = run("check", site, "--json")
     found = json.loads(result.stdout)
@@ -270,8 +279,19 @@ def test_no_daemon_answers(tmp_path: Path, arguments: tuple[str, ...], place: st
             path = tmp_path / ("s" * 200)
         result = run(*arguments, "--socket", path)
     assert result.exit_code == 1
-    assert "no daemon answers" in result.stderr
-    assert "Is the daemon running" in result.stderr
+    assert f"labmon: no daemon answers on {path}: " in result.stderr
+    assert "--socket" in result.stderr and "labmon doctor" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_socket_that_is_not_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    result = run("status", "--socket", tmp_path / "s")
+    assert result.exit_code == 1
+    assert "permission denied: sudo usermod -aG labmon" in result.stderr
 
 
 @pytest.mark.parametrize("answer", [b"", b"hello\n", b"[1]\n", b"17\n", b'{"ok": tr', b"\xff\xfe\n", b"{}\n"])

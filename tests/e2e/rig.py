@@ -35,6 +35,8 @@ class Process:
         self.log = log
         self.arguments = [str(a) for a in arguments]
         self.environ = dict(environ or {})
+        self.module = "labmon"
+        """What is run; it has labmon's command line."""
         self.wrapper: list[str] = []
         """A command that becomes this one."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,6 +60,11 @@ class Process:
         return self._process.pid
 
     @property
+    def code(self) -> int | None:
+        """The exit code; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -67,7 +74,7 @@ class Process:
         environ.pop("JOURNAL_STREAM", None)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-W", "error", "-m", "labmon", *self.arguments],
+                [*self.wrapper, sys.executable, "-W", "error", "-m", self.module, *self.arguments],
                 cwd=Path(labmon.__file__).parent.parent,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -122,7 +129,7 @@ def write_site(folder: Path, **parts: Any) -> Path:
     site: dict[str, Any] = {
         "labmon": 1,
         "site": {"id": "lab", "name": "Laboratory"},
-        "gateway": {"id": "gw-1"},
+        "gateway": {"id": "gw-1", "clock": {"trusted": "test"}},
         "drivers": [str(DRIVERS)],
         "areas": [{"id": "room", "name": "Processing room", "grade": "C"}],
         "lines": [],
