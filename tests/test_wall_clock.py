@@ -41,6 +41,8 @@ USES = {
     "model/ids.py": "ids that sort roughly by time; nothing relies on it",
     "notices/outbox.py": "when a notice was sent; how old what an earlier run left is",
     "notices/webhook.py": "time stamp of the signature",
+    "watch/memory.py": "when an event was",
+    "watch/watch.py": "when an event was; the beginning of the run as it is told",
 }
 
 
