@@ -94,9 +94,8 @@ def test_a_moved_device_takes_its_alarms_along_and_is_inhibited_by_its_new_line_
 
 
 def test_what_is_removed_leaves_nothing_behind() -> None:
-    target = engine(
-        make_rules({"action-high": {"limit": 38, "off-delay": 10}, "journal": {"on-delay": 50}, "dead": {}})
-    )
+    before = make_rules({"action-high": {"limit": 38, "off-delay": 10}, "journal": {"on-delay": 50}, "dead": {}})
+    target = engine(before)
     give(target, 0, 39)
     give(target, 1, 41)  # a peak that is to be saved
     target.condition("gateway.journal", True, 1.0, wall(1))  # a delay under way
