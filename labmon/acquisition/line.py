@@ -17,7 +17,7 @@ from collections.abc import Callable
 from labmon.acquisition.normalise import failed, readings_of, same_record
 from labmon.acquisition.plan import LinePlan
 from labmon.acquisition.polled import PolledDevice, PolledQuery, TimedLink
-from labmon.acquisition.recorder import Recorder
+from labmon.acquisition.recorder import Nobody, Recorder
 from labmon.drivers.driver import Answer, WrongInstrument
 from labmon.health.line import LineHealth
 from labmon.links.errors import Garbled, LinkError, LinkLost, Refused, Silent
@@ -65,11 +65,12 @@ class Line:
         self._reopens = 0
         self._reopen_at = 0.0
         self._told_opening = False
+        self._over = False
 
     async def run(self) -> None:
         """Poll until cancelled. Raises only what is a fault of labmon itself."""
         try:
-            while True:
+            while not self._over:
                 await self._turn()
                 self.turns += 1
         except Exception:
@@ -78,8 +79,20 @@ class Line:
         finally:
             await self.link.close()
 
+    def abandon(self) -> None:
+        """Another line takes the place of this one, whose task may never end: its channels say so, and whatever it
+        still does counts no more. Whoever abandons it closes its link.
+        """
+        self._broken()
+        self.recorder, self.health = Nobody(), LineHealth(self.plan.id)
+        for device in self.devices:
+            device.health = self.health.device(device.plan.id)
+
     def _broken(self) -> None:
         """Nothing is polled until somebody starts the line again: no channel goes on showing its last value."""
+        if self._over:
+            return
+        self._over = True
         for device in self.devices:
             for poll in device.polls:
                 with contextlib.suppress(Exception):  # what is broken may be the taking of readings itself
@@ -134,6 +147,9 @@ class Line:
             return False
         finally:
             slow.cancel()
+        if self._over:  # abandoned meanwhile: the port is another's
+            await self.link.close()
+            return False
         self._told_opening = True
         now = self.clock()
         for device in self.devices:

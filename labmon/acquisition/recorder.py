@@ -29,3 +29,24 @@ class Recorder(Protocol):
     def last_record(self, query: str) -> tuple[int, str] | None:
         """Time and key of the last record of a query that was journaled."""
         ...
+
+
+class Nobody:
+    """The recorder of a line that counts no more."""
+
+    def accept(self, exchange: Exchange, key: str | None = None) -> None:
+        """Not taken."""
+
+    def show(self, exchange: Exchange) -> None:
+        """Not shown."""
+
+    def condition(self, alarm: str, active: bool, detail: str) -> None:
+        """Not told."""
+
+    def flags(self, device: str) -> int:
+        """None."""
+        return 0
+
+    def last_record(self, query: str) -> tuple[int, str] | None:
+        """None."""
+        return None

@@ -39,6 +39,7 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
             if device.identity is not None:
                 rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
     rules.append(_technical("gateway.journal", off=STEADY))
+    rules.append(_technical("gateway.fault", off=STEADY))
     if site.mqtt is not None:
         rules.append(_technical("gateway.broker", on=60.0, off=STEADY))
     for store in site.stores:

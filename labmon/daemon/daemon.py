@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import hashlib
 import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import labmon
-from labmon.acquisition.line import Line
 from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
-from labmon.acquisition.plan import LinePlan
 from labmon.alarms.engine import AlarmEngine
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket, answers
+from labmon.daemon.fault_alarm import ALARM, FaultAlarm
 from labmon.daemon.journal_alarm import JournalAlarm
 from labmon.daemon.outside import Outside
+from labmon.daemon.parts import Parts
+from labmon.daemon.polling import Polling
 from labmon.daemon.report import Report
 from labmon.health.line import LineHealth
 from labmon.journal.committer import Pace
@@ -31,7 +31,6 @@ from labmon.journal.errors import JournalUnavailable
 from labmon.journal.retention import Retention
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
-from labmon.links.opening import make_link
 from labmon.model.event import Event, EventKind
 
 log = logging.getLogger("labmon.daemon")
@@ -44,8 +43,6 @@ PART = 1.0
 """Seconds of them that the local socket may take, and the lines."""
 READ = 2.0
 """Seconds that polling may wait at the start for what the journal remembers; what comes later is taken up late."""
-RESTART = (1.0, 5.0, 30.0)
-"""Waits before a part that failed is started again."""
 
 
 class Daemon:
@@ -71,7 +68,8 @@ class Daemon:
             pace=Pace(commit_every=config.commit_every),
             retention=Retention(config.keep_readings, config.size, stores),
         )
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.parts = Parts(self.fault)
+        self.fault_alarm = FaultAlarm()
         self.control: ControlSocket | None = None
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
         self._remembers = True
@@ -158,11 +156,15 @@ class Daemon:
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
         for plan in self.plan.lines:
-            self._keep(f"line {plan.id}", functools.partial(self._poll, plan))
-        self._keep("alarms", self._ticks)
-        self._keep("clock", self.clock.run)
+            polling = Polling(plan, self.pipeline, self.health[plan.id])
+            self.parts.keep(
+                f"line {plan.id}", polling.run,
+                progress=polling.progress, patience=polling.patience, on_fault=polling.fault,
+            )  # fmt: skip
+        self.parts.keep("alarms", self._ticks)
+        self.parts.keep("clock", self.clock.run)
         if not self._remembers:
-            self._keep("alarm states", self._remember)
+            self.parts.keep("alarm states", self._remember)
         await asyncio.to_thread(self.outside.load)
         self.outside.connect(self.pipeline, self.journal, self.commands)
         await self.outside.start()
@@ -173,41 +175,25 @@ class Daemon:
         except OSError as error:
             log.error("control: no local socket: %s", error)
 
-    async def _poll(self, plan: LinePlan) -> None:
-        """One line, from its beginning each time. A fault of it is one alarm for all that is on it."""
-        try:
-            link = make_link(plan.endpoint, plan.framing, quiet=plan.quiet)
-            await Line(plan, link, self.pipeline, self.health[plan.id]).run()
-        except Exception as error:
-            self.pipeline.condition(f"line.{plan.id}.lost", True, f"fault in labmon: {error!r}"[:300])
-            raise
+    def fault(self, part: str, what: str, error: BaseException | None = None) -> None:
+        """A part of labmon failed, or was replaced: logged, recorded, and an alarm that names it."""
+        if self._ending:
+            return
+        log.critical("%s: %s", part, what, exc_info=error)
+        self.fault_alarm.fault(part, what)
+        if self._pipeline is not None:
+            now = time.time_ns()
+            self._pipeline.record(Event(EventKind.FAULT, now, now, detail=f"{part}: {what}"[:300]))
+            self._tell_fault()
 
-    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a part for ever: one that fails is told of and started again."""
-
-        async def keep() -> None:
-            failures = 0
-            while True:
-                began = time.monotonic()
-                try:
-                    await run()
-                    return
-                except Exception as error:
-                    if self._ending:
-                        return
-                    failures = 0 if time.monotonic() - began > 60 else failures + 1
-                    wait = RESTART[min(failures, len(RESTART) - 1)]
-                    log.critical("%s: failed, starts again in %.0f s", name, wait, exc_info=error)
-                    now = time.time_ns()
-                    self.pipeline.record(Event(EventKind.LINE, now, now, detail=f"{name} failed: {error!r}"[:300]))
-                    await asyncio.sleep(wait)
-
-        self.tasks.add(asyncio.create_task(keep(), name=name))
+    def _tell_fault(self) -> None:
+        self.pipeline.condition(ALARM, *self.fault_alarm.now())
 
     async def _ticks(self) -> None:
         while True:
             self.pipeline.tick()
             self._tell_journal()
+            self._tell_fault()
             await asyncio.sleep(TICK)
 
     def _configured(self) -> None:
@@ -234,10 +220,7 @@ class Daemon:
         self._ending = True
         if self.control is not None:
             await _ended(self.control.stop(), PART)
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks and (await asyncio.wait(self.tasks, timeout=PART))[1]:
-            log.error("daemon: a line does not end, and is left behind")
+        await self.parts.stop(PART)
         if self._pipeline is not None:
             now = time.time_ns()
             self._pipeline.record(Event(EventKind.STOPPED, now, now))

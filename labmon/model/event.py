@@ -53,6 +53,8 @@ class EventKind(StrEnum):
     CLOCK_STEP = "clock-step"
     GAP = "gap"
     """Something that should be in the record is not; the detail counts it."""
+    FAULT = "fault"
+    """A part of labmon failed, or was stuck and replaced; the detail names it."""
     LINE = "line"
     DEVICE = "device"
     JOURNAL = "journal"

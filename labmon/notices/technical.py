@@ -91,6 +91,12 @@ _GATEWAY = {
         "Displays and stores get nothing new. Nothing is lost: the gateway keeps the data. Alarms and notices work.",
         "Check the broker and the network between it and the gateway.",
     ),
+    "fault": Condition(
+        "has a fault in its own software",
+        "runs without a fault again",
+        "A part of labmon failed or hung, and was started again. What it watches was NOT watched until then.",
+        "Look at the details below and at the lines concerned. Send the gateway's log to whoever maintains labmon.",
+    ),
     "clock": Condition(
         "has a clock that cannot be trusted",
         "has a synchronised clock again",

@@ -120,7 +120,7 @@ async def test_a_line_that_fails_is_one_alarm_is_built_anew_and_shows_no_old_val
     """The fault comes back as often as the line is started; the other line goes on."""
     async with room(tmp_path, "probe-1", "probe-2") as made:
         daemon = made.daemon()
-        monkeypatch.setattr("labmon.daemon.daemon.RESTART", (0.05,))
+        monkeypatch.setattr("labmon.daemon.parts.RESTART", (0.05,))
         async with running(daemon):
             await eventually(lambda: ready(daemon))
             from labmon.acquisition.line import Line
@@ -140,13 +140,18 @@ async def test_a_line_that_fails_is_one_alarm_is_built_anew_and_shows_no_old_val
             assert latest["probe-2"].readings[0].value is not None
             monkeypatch.setattr(Line, "_poll", advance)
             await eventually(lambda: latest["probe-1"].readings[0].value is not None)
-        assert [e.alarm for e in made.events(EventKind.RAISED)] == ["line.line-probe-1.lost"]
+        assert [e.alarm for e in made.events(EventKind.RAISED)] == ["gateway.fault", "line.line-probe-1.lost"]
+        faults = made.events(EventKind.FAULT)
+        assert len(faults) > 1
+        assert faults[0].detail == (
+            "line line-probe-1: failed (RuntimeError: a fault for the test), starts again in 0.05 s"
+        )
 
 
 async def test_a_link_that_cannot_be_made_costs_its_own_line(
     tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import labmon.daemon.daemon as module
+    import labmon.daemon.polling as module
 
     make = module.make_link
 

@@ -111,6 +111,9 @@ def cases() -> dict[str, Notice]:
         "gateway-delivery": letter(technical("gateway.delivery.influx", detail="401 unauthorized")),
         "gateway-notices": letter(technical("gateway.notices.sms", detail="webhook sms.example.org answers 503")),
         "gateway-quarantine": letter(technical("gateway.quarantine.influx", detail="12 records: field type conflict")),
+        "gateway-fault": letter(
+            technical("gateway.fault", detail="line rs485-a: stuck (no turn completed in 76 s), is replaced")
+        ),
         "gateway-broker": letter(technical("gateway.broker")),
         "gateway-clock": letter(technical("gateway.clock", "cleared", 7200, state=NORM), after=7201),
         "everything-missing": letter(
