@@ -90,6 +90,10 @@ class AlarmPublisher:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    def look(self) -> None:
+        """Alarms may stand otherwise although nothing happened to them: a limit is another one."""
+        self._wake.set()
+
     def committed(self, events: Iterable[Event]) -> None:
         """These events are in the journal now."""
         for event in events:

@@ -45,6 +45,14 @@ class Surroundings:
     """Longest polling interval of each device, in seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What another configuration does not have any more: lines, and devices with the area that they were shown in."""
+
+    lines: frozenset[str] = frozenset()
+    devices: frozenset[tuple[str, str]] = frozenset()
+
+
 class Delivery:
     """Starts without a broker, ends within three seconds whatever the broker does, and loses nothing in between.
 
@@ -120,6 +128,19 @@ class Delivery:
         """An exchange was made; it is shown live at once and delivered when the journal has it."""
         self.lives.update(exchange)
 
+    def reconfigured(self, gone: Gone, anew: Iterable[str]) -> None:
+        """The configuration is another one: what is gone is shown no more, the devices `anew` begin anew.
+
+        What was given as a mapping at the start (health, intervals, keys) is the daemon's to change in place.
+        """
+        for line in gone.lines:
+            self.status.forget(line)
+        for area, device in gone.devices:
+            self.lives.remove(area, device)
+        for device in {*anew, *(device for _, device in gone.devices)}:
+            self.lives.forget(device)
+        self.alarms.look()
+
     def committed(self, events: Iterable[Event]) -> None:
         """The journal has new entries, these events among them."""
         self.record.wake()
@@ -145,6 +166,8 @@ class Delivery:
         shown: dict[str, tuple[object, float]] = {}
         while True:
             mono, now = time.monotonic(), time.time_ns()
+            for line in shown.keys() - self._around.health.keys():
+                del shown[line]
             for line, health in self._around.health.items():
                 message = line_message(health, mono, now)
                 states = (message.state, message.detail, [(d.device, d.state, d.detail) for d in message.devices])
