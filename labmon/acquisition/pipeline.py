@@ -9,11 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from labmon.alarms.engine import AlarmEngine
-from labmon.alarms.placed import RuleChange
 from labmon.journal.entries import RecordKey
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
-from labmon.model.plant import Plant
 from labmon.model.reading import Flag
 
 log = logging.getLogger("labmon.alarms")
@@ -95,15 +93,6 @@ class Pipeline:
     def condition(self, alarm: str, active: bool, detail: str) -> None:
         """A technical condition began or ended."""
         self._commit(self.engine.condition(alarm, active, time.monotonic(), time.time_ns(), detail))
-
-    def reconfigure(self, change: RuleChange, plant: Plant, user: str, told: Event) -> list[Event]:
-        """Another plant, with the rules that `change` leads to; `told` says so in the journal, before what follows.
-
-        Returns what follows: alarms that are watched no more. Raises ValueError, with nothing changed.
-        """
-        events = self.engine.reconfigure(change, plant, user, time.monotonic(), told.detected)
-        self._commit([told, *events])
-        return events
 
     def record(self, event: Event) -> None:
         """Journal an event that concerns no alarm."""

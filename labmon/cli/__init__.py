@@ -7,7 +7,7 @@ import click
 import labmon
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.group import Group
-from labmon.cli.orders import alarm, device, status, user
+from labmon.cli.orders import alarm, device, reload, status, user
 from labmon.cli.sites import check, ingest, run
 
 
@@ -24,5 +24,6 @@ main.add_command(demo)
 main.add_command(simulate)
 main.add_command(alarm)
 main.add_command(device)
+main.add_command(reload)
 main.add_command(status)
 main.add_command(user)

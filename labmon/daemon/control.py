@@ -6,6 +6,7 @@ One JSON object per line each way. Who asks is told by the kernel (peer credenti
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import pwd
 import socket
@@ -26,7 +27,10 @@ IDLE = 30.0
 log = logging.getLogger("labmon.control")
 
 Handler = Callable[[str, str, dict[str, Any]], Any]
-"""(verb, user, arguments) -> JSON-ready answer; raises CommandRefused."""
+"""(verb, user, arguments) -> JSON-ready answer, or what is to be awaited for it; raises CommandRefused.
+
+`arguments["login"]` is the system user who asks, as the kernel tells it; `user` who that is in the site file, or empty.
+"""
 
 
 class ControlSocket:
@@ -35,9 +39,13 @@ class ControlSocket:
     def __init__(self, path: Path, users: Mapping[str, User], handler: Handler) -> None:
         self.path = path
         self.handler = handler
-        self._by_login = {user.system_user: user.id for user in users.values() if user.system_user}
+        self.know(users)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+
+    def know(self, users: Mapping[str, User]) -> None:
+        """Who may be meant by a login, from now on."""
+        self._by_login = {user.system_user: user.id for user in users.values() if user.system_user}
 
     async def start(self) -> None:
         """Listen. Raises OSError where the socket cannot be made or another daemon answers on it."""
@@ -76,7 +84,7 @@ class ControlSocket:
                     break
                 if not line:
                     break
-                writer.write(orjson.dumps(self._answer(line, login), default=str) + b"\n")
+                writer.write(orjson.dumps(await self._answer(line, login), default=str) + b"\n")
                 await writer.drain()
                 await asyncio.sleep(0)  # whoever asks without a pause gets no more turns than a line
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
@@ -85,7 +93,7 @@ class ControlSocket:
         finally:
             writer.close()
 
-    def _answer(self, line: bytes, login: str) -> dict[str, Any]:
+    async def _answer(self, line: bytes, login: str) -> dict[str, Any]:
         try:
             request = orjson.loads(line)
             verb = request.pop("verb")
@@ -94,7 +102,8 @@ class ControlSocket:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             return {"ok": False, "error": "a request is one JSON object with a verb"}
         try:
-            return {"ok": True, "result": self.handler(verb, self._by_login.get(login, ""), request)}
+            result = self.handler(verb, self._by_login.get(login, ""), request | {"login": login})
+            return {"ok": True, "result": await result if inspect.isawaitable(result) else result}
         except CommandRefused as refused:
             hint = ""
             if login not in self._by_login:

@@ -14,15 +14,18 @@ from collections.abc import Awaitable
 import labmon
 from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
+from labmon.acquisition.plan import Plan
 from labmon.alarms.engine import AlarmEngine
+from labmon.config.site import Site
 from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket, answers
 from labmon.daemon.fault_alarm import ALARM, FaultAlarm
 from labmon.daemon.journal_alarm import JournalAlarm
+from labmon.daemon.lines import Lines
 from labmon.daemon.outside import Outside
 from labmon.daemon.parts import Parts
-from labmon.daemon.polling import Polling
+from labmon.daemon.reload import Reload
 from labmon.daemon.report import Report
 from labmon.health.line import LineHealth
 from labmon.journal.committer import Pace
@@ -51,24 +54,20 @@ class Daemon:
     def __init__(self, loaded: Loaded) -> None:
         if loaded.site is None or loaded.plan is None:
             raise ValueError("a site file with errors cannot be run")
-        self.loaded = loaded
-        self.site = loaded.site
-        self.plan = loaded.plan
-        self.plant = loaded.plan.plant
+        self._hold(loaded, loaded.site, loaded.plan)
         self.stop = asyncio.Event()
         self.started = time.time_ns()
-        self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
         self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
-        stores = tuple(f"record.{store.id}" for store in self.site.stores)
         config = self.site.journal
         self.journal = JournalWriter(
             loaded.path.parent / config.path,
             Callbacks(self._committed, self.outside.urgent, lambda _: self._tell_journal(), self._journal_opened),
             pace=Pace(commit_every=config.commit_every),
-            retention=Retention(config.keep_readings, config.size, stores),
+            retention=retention(self.site),
         )
         self.parts = Parts(self.fault)
+        self.reload = Reload(self)
         self.fault_alarm = FaultAlarm()
         self.control: ControlSocket | None = None
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
@@ -77,6 +76,25 @@ class Daemon:
         self._ending = False
         self._pipeline: Pipeline | None = None
         self._journal_id: str | None = None
+
+    def _hold(self, loaded: Loaded, site: Site, plan: Plan) -> None:
+        self.loaded, self.site, self.plan, self.plant = loaded, site, plan, plan.plant
+        self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
+
+    def adopt(self, loaded: Loaded) -> None:
+        """Hold another configuration, and have everybody know its users, devices and secrets. No task is touched."""
+        if loaded.site is None or loaded.plan is None:
+            raise ValueError("a site file with errors cannot be run")
+        self._hold(loaded, loaded.site, loaded.plan)
+        self.commands.users = users = {user.id: user for user in self.site.users}
+        self.commands.plant = self.plant
+        if self.control is not None:
+            self.control.know(users)
+        self.outside.take(self.site, self.plan)
+
+    def keep_readings(self) -> None:
+        """Have the journal keep readings, and commit, as the site file says."""
+        self.journal.adjust(retention(self.site), self.site.journal.commit_every)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -99,6 +117,7 @@ class Daemon:
                 "daemon: %d lines, %d devices, %d channels",
                 len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
             )  # fmt: skip
+            self.reload.ready()
             await self.stop.wait()
         finally:
             await self._end()
@@ -110,7 +129,9 @@ class Daemon:
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
         self.clock = ClockWatch(pipeline)
-        self._configured()
+        self.configured(_starter())
+        now = time.time_ns()
+        self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
         self._tell_journal()
 
     async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
@@ -155,12 +176,9 @@ class Daemon:
 
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
+        self.lines = Lines(self.parts, self.pipeline, self.health)
         for plan in self.plan.lines:
-            polling = Polling(plan, self.pipeline, self.health[plan.id])
-            self.parts.keep(
-                f"line {plan.id}", polling.run,
-                progress=polling.progress, patience=polling.patience, on_fault=polling.fault,
-            )  # fmt: skip
+            self.lines.start(plan)
         self.parts.keep("alarms", self._ticks)
         self.parts.keep("clock", self.clock.run)
         if not self._remembers:
@@ -196,15 +214,13 @@ class Daemon:
             self._tell_fault()
             await asyncio.sleep(TICK)
 
-    def _configured(self) -> None:
-        """The configuration that all entries from here on were made under, and who started it."""
+    def configured(self, by: str) -> None:
+        """Record the configuration that all entries from here on were made under, and who applied it."""
         drivers = {name: driver.source_text for name, driver in self.plan.drivers.items()}
         site = self.loaded.path.name
         self.journal.configure(
-            Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers, self.loaded.profiles)
+            Configuration(labmon.__version__, by, site, self.loaded.text, drivers, self.loaded.profiles)
         )
-        now = time.time_ns()
-        self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
 
     def _tell(self, events: list[Event]) -> None:
         """One line in the log per change of an alarm's state."""
@@ -218,6 +234,7 @@ class Daemon:
     async def _end(self) -> None:
         began = time.monotonic()
         self._ending = True
+        await _ended(self.reload.stop(), PART)
         if self.control is not None:
             await _ended(self.control.stop(), PART)
         await self.parts.stop(PART)
@@ -238,18 +255,44 @@ async def _ended(end: Awaitable[None], seconds: float) -> None:
         log.error("daemon: fault while stopping", exc_info=error)
 
 
+def retention(site: Site) -> Retention:
+    """How a site keeps its readings."""
+    config = site.journal
+    return Retention(config.keep_readings, config.size, tuple(f"record.{store.id}" for store in site.stores))
+
+
 def _starter() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
 
 
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 async def serve(loaded: Loaded) -> int:
-    """Run the daemon until SIGTERM or SIGINT. Returns the exit code: 1 when another one has the same site's socket."""
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP has it read its files again.
+
+    Returns the exit code: 1 when another one has the same site's socket.
+    """
     if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
         # Two of them would disturb each other on every serial line.
         log.error("daemon: another one answers on %s; this one does not start", socket)
         return 1
     daemon = Daemon(loaded)
     loop = asyncio.get_running_loop()
+    terminal = _has_terminal()
+
+    def hang_up() -> None:
+        if terminal and not _has_terminal():
+            daemon.stop.set()  # it ran in a terminal, which was closed
+        else:
+            daemon.reload.signalled()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop.set)
     await daemon.run()

@@ -45,14 +45,6 @@ class Surroundings:
     """Longest polling interval of each device, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """What another configuration does not have any more: lines, and devices with the area that they were shown in."""
-
-    lines: frozenset[str] = frozenset()
-    devices: frozenset[tuple[str, str]] = frozenset()
-
-
 class Delivery:
     """Starts without a broker, ends within three seconds whatever the broker does, and loses nothing in between.
 
@@ -128,16 +120,17 @@ class Delivery:
         """An exchange was made; it is shown live at once and delivered when the journal has it."""
         self.lives.update(exchange)
 
-    def reconfigured(self, gone: Gone, anew: Iterable[str]) -> None:
-        """The configuration is another one: what is gone is shown no more, the devices `anew` begin anew.
+    def reconfigured(self, lines: Iterable[str], devices: Iterable[tuple[str, str]], anew: Iterable[str]) -> None:
+        """These lines, and devices by (area, id), are shown no more; the devices `anew` begin anew.
 
         What was given as a mapping at the start (health, intervals, keys) is the daemon's to change in place.
         """
-        for line in gone.lines:
+        for line in lines:
             self.status.forget(line)
-        for area, device in gone.devices:
+        for area, device in devices:
             self.lives.remove(area, device)
-        for device in {*anew, *(device for _, device in gone.devices)}:
+            self.lives.forget(device)
+        for device in anew:
             self.lives.forget(device)
         self.alarms.look()
 
