@@ -15,7 +15,7 @@ LAYERS = [
     {"drivers", "alarms", "journal", "health"},
     {"links", "mqtt", "config"},
     {"units"},
-    {"model"},
+    {"model", "tasks"},
 ]
 HOMES = {"pymodbus": {"links"}, "serial": {"links"}, "paho": {"mqtt"}, "influxdb_client": {"ingest"}}
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}

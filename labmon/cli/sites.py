@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -38,15 +37,16 @@ class _Prefixed(logging.Formatter):
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
-    """Run to the end in uvloop where it is there, else in asyncio's own loop."""
+    """Run to the end in uvloop where it is there, else in asyncio's own loop; nothing that hangs holds up the end."""
+    from labmon.tasks.process import run as run_to_end
+
     try:
         import uvloop
 
         factory: Any = uvloop.new_event_loop
     except ImportError:
         factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+    return run_to_end(main, factory)
 
 
 def _load(site: Path) -> Loaded:
@@ -83,6 +83,9 @@ def run(site: Path, level: str) -> None:
     """Run the daemon of a site file until SIGTERM or SIGINT."""
     import gc
 
+    from labmon.tasks.process import heed_signals_early
+
+    heed_signals_early()
     gc.disable()  # until the daemon stands: collections cost a tenth of its start and find nothing
     from labmon.daemon.daemon import serve
 
@@ -97,6 +100,9 @@ def run(site: Path, level: str) -> None:
 @click.option("--log", "level", default="info", type=click.Choice(["debug", "info", "warning"]), show_default=True)
 def ingest(site: Path, store: str | None, level: str) -> None:
     """Write what gateways deliver into a store, and confirm it. Any number may run, anywhere."""
+    from labmon.tasks.process import heed_signals_early
+
+    heed_signals_early()
     from labmon.config.secrets import SecretError
     from labmon.ingest.process import IngestNotConfigured, run_ingest
 

@@ -27,7 +27,9 @@ from labmon.daemon.outside import Outside
 from labmon.daemon.parts import Parts
 from labmon.daemon.reload import Reload
 from labmon.daemon.report import Report
+from labmon.daemon.watchdog import Watchdog
 from labmon.health.line import LineHealth
+from labmon.health.notify import READY, STOPPING, notify, status
 from labmon.journal.committer import Pace
 from labmon.journal.entries import Configuration, RecordKey
 from labmon.journal.errors import JournalUnavailable
@@ -35,15 +37,20 @@ from labmon.journal.retention import Retention
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event, EventKind
+from labmon.tasks.faults import faults_to
 
 log = logging.getLogger("labmon.daemon")
 
 TICK = 0.1
 """Seconds between looks at the clock for delays, silence and the ends of out of service."""
-STOP = 4.5
-"""Seconds that everything together may take to stop."""
-PART = 1.0
-"""Seconds of them that the local socket may take, and the lines."""
+STOP = 4.0
+"""Seconds that everything together may take to stop; the service manager kills after 5."""
+PART = 0.5
+"""Seconds of them for what is still starting, and for the lines and the local socket."""
+OUTSIDE = 2.5
+"""Seconds of them for what leaves the gateway: a broker, a mail server."""
+LAST = 0.5
+"""Seconds that the journal gets at least to write what waits."""
 READ = 2.0
 """Seconds that polling may wait at the start for what the journal remembers; what comes later is taken up late."""
 
@@ -105,22 +112,30 @@ class Daemon:
 
     async def run(self) -> None:
         """Start everything, wait for `stop`, end everything. Needs neither instruments nor broker nor network."""
+        with faults_to(self.fault):
+            beginning = asyncio.create_task(self._begin(), name="start")
+            stopping = asyncio.create_task(self.stop.wait(), name="stop")
+            try:
+                await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    await asyncio.wait({beginning}, timeout=PART)  # a start that hangs holds up no end
+                if beginning.done():
+                    await beginning
+                    await stopping
+            finally:
+                for task in (beginning, stopping):
+                    task.cancel()
+                await asyncio.wait({beginning, stopping}, timeout=PART)
+                await self._end()
+
+    async def _begin(self) -> None:
         await self.journal.start()
-        try:
-            await self._assemble()
-            await self._start()
-            # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
-            # polls a third of a second late).
-            gc.freeze()
-            gc.enable()
-            log.info(
-                "daemon: %d lines, %d devices, %d channels",
-                len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
-            )  # fmt: skip
-            self.reload.ready()
-            await self.stop.wait()
-        finally:
-            await self._end()
+        await self._assemble()
+        await self._start()
+        log.info(
+            "daemon: %d lines, %d devices, %d channels",
+            len(self.plan.lines), len(self.plant.devices), len(self.plant.channels),
+        )  # fmt: skip
 
     async def _assemble(self) -> None:
         saved, records = await self._remembered()
@@ -183,9 +198,26 @@ class Daemon:
         self.parts.keep("clock", self.clock.run)
         if not self._remembers:
             self.parts.keep("alarm states", self._remember)
-        await asyncio.to_thread(self.outside.load)
-        self.outside.connect(self.pipeline, self.journal, self.commands)
-        await self.outside.start()
+        await self.parts.begun()
+        await self._open_socket()
+        self.parts.keep("watchdog", Watchdog(self.parts, self.journal).run)
+        notify(READY, status("in service"))
+        self.parts.keep("outside", self._go_outside)
+
+    async def _go_outside(self) -> None:
+        """Start what leaves the gateway. A fault in that costs neither a poll nor an alarm."""
+        try:
+            await asyncio.to_thread(self.outside.load)
+            self.outside.connect(self.pipeline, self.journal, self.commands)
+            await self.outside.start()
+        finally:
+            # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
+            # polls a third of a second late).
+            gc.freeze()
+            gc.enable()
+            self.reload.ready()
+
+    async def _open_socket(self) -> None:
         users = {user.id: user for user in self.site.users}
         self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         try:
@@ -196,6 +228,7 @@ class Daemon:
     def fault(self, part: str, what: str, error: BaseException | None = None) -> None:
         """A part of labmon failed, or was replaced: logged, recorded, and an alarm that names it."""
         if self._ending:
+            log.error("%s: %s, while labmon ends", part, what, exc_info=error)
             return
         log.critical("%s: %s", part, what, exc_info=error)
         self.fault_alarm.fault(part, what)
@@ -235,14 +268,16 @@ class Daemon:
         began = time.monotonic()
         self._ending = True
         await _ended(self.reload.stop(), PART)
+        notify(STOPPING, status("stopping"))
+        ends = [self.parts.stop(PART)]
         if self.control is not None:
-            await _ended(self.control.stop(), PART)
-        await self.parts.stop(PART)
+            ends.append(_ended(self.control.stop(), PART))
+        await asyncio.gather(*ends)
         if self._pipeline is not None:
             now = time.time_ns()
             self._pipeline.record(Event(EventKind.STOPPED, now, now))
-        await self.outside.stop(max(0.5, STOP - 1.0 - (time.monotonic() - began)))
-        await self.journal.stop(max(0.5, STOP - (time.monotonic() - began)))
+        await self.outside.stop(OUTSIDE)
+        await self.journal.stop(max(LAST, STOP - (time.monotonic() - began)))
         log.info("daemon: stopped in %.1f s", time.monotonic() - began)
 
 
@@ -278,10 +313,6 @@ async def serve(loaded: Loaded) -> int:
 
     Returns the exit code: 1 when another one has the same site's socket.
     """
-    if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
-        # Two of them would disturb each other on every serial line.
-        log.error("daemon: another one answers on %s; this one does not start", socket)
-        return 1
     daemon = Daemon(loaded)
     loop = asyncio.get_running_loop()
     terminal = _has_terminal()
@@ -295,5 +326,9 @@ async def serve(loaded: Loaded) -> int:
     loop.add_signal_handler(signal.SIGHUP, hang_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop.set)
+    if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
+        # Two of them would disturb each other on every serial line.
+        log.error("daemon: another one answers on %s; this one does not start", socket)
+        return 1
     await daemon.run()
     return 0

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,8 @@ class Outside:
         self._for_delivery: list[Event] | None = None
         self._for_notifier: list[Event] | None = None
         """Urgent events of the time in which one consumer takes the place of another; None at any other time."""
+        self._leaving: list[Delivery | Notifier] = []
+        """Consumers that are ending while others take their place."""
 
     @staticmethod
     def load() -> None:
@@ -236,6 +238,11 @@ class Outside:
 
     # Another configuration
 
+    @property
+    def connected(self) -> bool:
+        """Whether consumers have been made; before, they will be made of what was taken last."""
+        return self._connected
+
     def unreachable(self, site: Site) -> str:
         """Why a configuration could not even try to reach its broker: a secret or a certificate of no use; or empty."""
         try:
@@ -295,7 +302,7 @@ class Outside:
         self._for_delivery = events
         try:
             if old is not None:
-                await self._ended(old.stop(), "delivery")
+                await self._ended(old, "delivery")
             self.delivery = self._make_delivery()
             await self._start_delivery()
         finally:
@@ -314,7 +321,7 @@ class Outside:
         self._for_notifier = events
         try:
             if old is not None:
-                await self._ended(old.stop(), "notices")
+                await self._ended(old, "notices")
             self.notifier = self._make_notifier()
             self._start_notifier()
         finally:
@@ -322,13 +329,15 @@ class Outside:
         if self.notifier is not None:
             self.notifier.urgent(events)
 
-    async def _ended(self, end: Awaitable[None], what: str) -> None:
-        """What takes its place is made whatever becomes of it."""
+    async def _ended(self, old: Delivery | Notifier, what: str) -> None:
+        """What takes its place is made whatever becomes of it. When everything ends meanwhile, it is ended with it."""
+        self._leaving.append(old)
         try:
             async with asyncio.timeout(END):
-                await end
+                await old.stop()
         except Exception as error:
             log.error("%s: fault while stopping", what, exc_info=error)
+        self._leaving.remove(old)
 
     # Life
 
@@ -353,7 +362,7 @@ class Outside:
 
     async def stop(self, timeout: float) -> None:
         """End everything within `timeout` seconds, whatever the far ends do."""
-        ends = [part.stop() for part in (self.delivery, self.notifier) if part is not None]
+        ends = [part.stop() for part in (self.delivery, self.notifier, *self._leaving) if part is not None]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 for result in await asyncio.gather(*ends, return_exceptions=True):

@@ -12,12 +12,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from labmon.tasks.faults import words
+from labmon.tasks.kept import RESTART, STEADY
+
 log = logging.getLogger("labmon.daemon")
 
-RESTART = (1.0, 5.0, 30.0)
-"""Waits before a part that failed is started again; the last one repeats."""
-STEADY = 60.0
-"""A part that ran for so long before it failed begins again with the first wait."""
 PATIENCE = 30.0
 """Seconds without progress after which a part is stuck, where its owner says nothing else."""
 GRACE = 1.0
@@ -175,7 +174,7 @@ class Parts:
             part.stuck += 1  # it is a replacement, and has failed
         wait = RESTART[min(part.failures, len(RESTART)) - 1]
         part.timer = asyncio.get_running_loop().call_later(wait, self._start, part)
-        self._fault(part, f"failed ({_words(error)}), starts again in {wait:g} s", error)
+        self._fault(part, f"failed ({words(error)}), starts again in {wait:g} s", error)
 
     def _replace(self, part: _Part, task: asyncio.Task[None]) -> None:
         """Another one takes the place of a part that is stuck, as soon as it has ended or its grace is over."""
@@ -223,7 +222,3 @@ def _progress(part: _Part) -> int | None:
     except Exception:
         log.exception("%s: its progress cannot be told", part.name)
         return None
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:200] if str(error) else type(error).__name__

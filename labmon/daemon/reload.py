@@ -24,6 +24,7 @@ from labmon.alarms.errors import CommandRefused
 from labmon.config.site import Role, Site
 from labmon.daemon.beside import beside
 from labmon.daemon.reloaded import Outcome, ended, lines_of, rows_of
+from labmon.health.notify import READY, notify, reloading, status
 from labmon.journal.errors import JournalUnavailable
 from labmon.model.event import Event, EventKind
 
@@ -120,7 +121,11 @@ class Reload:
     async def _run(self, by: str) -> Outcome:
         await self._ready.wait()
         async with self._one:
-            outcome = await self._try(by)
+            notify(reloading(), status(f"reload by {by}"))
+            try:
+                outcome = await self._try(by)
+            finally:
+                notify(READY, status("in service"))
         outcome.configuration = self._daemon.configuration
         if outcome.state != "applied":  # else it stands in the journal already
             self._note(by, outcome.detail)
@@ -191,6 +196,8 @@ class Reload:
     async def _outside(self, change: Difference, old: Loaded, new: Loaded, steps: _Steps) -> None:
         """Delivery and notices: told what is gone, and replaced where they are to be made of something else."""
         outside, plan, lines = self._daemon.outside, _plan(new), change.lines
+        if not outside.connected:
+            return  # what is made then is made of the new configuration
         anew = [device.id for line in plan.lines if line.id in lines.changed for device in line.devices]
         tell = partial(outside.reconfigured, lines.removed, change.devices_gone)
         steps.do("what is shown of it", partial(tell, anew))

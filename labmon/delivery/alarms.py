@@ -13,6 +13,7 @@ from labmon.model.event import AlarmClass, AlarmState, Event
 from labmon.model.messages import AlarmMessage
 from labmon.mqtt import Connection, MessageProperties, MqttError, NotConnected, SubscribeRefused
 from labmon.mqtt.topics import Topics, last_level
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class AlarmPublisher:
         self._connection.on_connect(self._anew)
         with suppress(SubscribeRefused):  # told by the connection, tried again with the next one
             await self._connection.subscribe(self._topics.alarms, self._held)
-        self._task = asyncio.create_task(self._run(), name="alarms to mqtt")
+        self._task = kept("alarms to mqtt", self._run)
 
     async def stop(self) -> None:
         """End at once."""

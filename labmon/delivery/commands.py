@@ -17,6 +17,7 @@ from labmon.model.event import Event, EventKind
 from labmon.model.messages import Command, MessageError, Reply, command_id
 from labmon.mqtt import Connection, MessageProperties, MqttError, SubscribeRefused
 from labmon.mqtt.topics import Topics, last_level
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class CommandReceiver:
 
     async def start(self) -> None:
         """Begin; needs neither journal nor broker."""
-        self._task = asyncio.create_task(self._load(), name="used command ids")
+        self._task = kept("used command ids", self._load)
         with contextlib.suppress(SubscribeRefused):  # told by the connection, tried again with the next one
             await self._connection.subscribe(self._topics.commands, self._take)
 

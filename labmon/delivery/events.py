@@ -14,6 +14,7 @@ from labmon.model.event import Event
 from labmon.model.messages import EventMessage, MessageError
 from labmon.mqtt import Connection, MqttError, NotConnected
 from labmon.mqtt.topics import Topics
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ class EventSender:
         """Begin; needs neither journal nor broker."""
         self._connection.on_connect(self._wake.set)
         self._tasks = [
-            asyncio.create_task(self._run(), name="events to mqtt"),
-            asyncio.create_task(self._keep_saving(), name="event cursor"),
+            kept("events to mqtt", self._run),
+            kept("event cursor", self._keep_saving),
         ]
 
     async def stop(self) -> None:
@@ -137,6 +138,7 @@ class EventSender:
         self.sent += 1
 
     async def _keep_saving(self) -> None:
+        self._unsaved.set()  # by a start after a failure: what was to be saved then
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()

@@ -20,6 +20,7 @@ from labmon.model.event import Event
 from labmon.model.exchange import Exchange
 from labmon.mqtt import BrokerSettings, Connection
 from labmon.mqtt.topics import Topics, client_id
+from labmon.tasks.kept import kept
 
 _HEALTH_LOOK = 2.0
 _HEALTH_REFRESH = 30.0
@@ -104,7 +105,7 @@ class Delivery:
         for connection in (self._live_connection, self._record_connection):
             await connection.start()
         self._look_at_broker()
-        self._health_task = asyncio.create_task(self._watch_health(), name="health to mqtt")
+        self._health_task = kept("health to mqtt", self._watch_health)
 
     async def stop(self) -> None:
         """End; the broker is told that the daemon goes, if it listens."""

@@ -10,6 +10,7 @@ from labmon.model.exchange import Exchange, Layout
 from labmon.model.messages import Live, LiveChannel
 from labmon.mqtt import Connection, MqttError, NotConnected
 from labmon.mqtt.topics import Topics
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class LivePublisher:
     async def start(self) -> None:
         """Begin; needs no broker."""
         self._connection.on_connect(self._all)
-        self._task = asyncio.create_task(self._run(), name="live")
+        self._task = kept("live to mqtt", self._run)
 
     async def stop(self) -> None:
         """End at once."""

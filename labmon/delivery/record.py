@@ -18,6 +18,8 @@ from labmon.model.event import Event
 from labmon.model.messages import MessageError, Stored
 from labmon.mqtt import Connection, MessageProperties, MqttError, SubscribeRefused
 from labmon.mqtt.topics import Topics, last_level
+from labmon.tasks.faults import fault, words
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +69,8 @@ class RecordSender:
         """Begin; needs neither journal nor broker to be there."""
         self._connection.on_connect(self._connected)
         self._tasks = [
-            asyncio.create_task(self._run(), name="record sender"),
-            asyncio.create_task(self._save(), name="record cursors"),
+            kept("record sender", self._run),
+            kept("record cursors", self._save),
         ]
         with contextlib.suppress(SubscribeRefused):  # told by the connection, tried again with the next one
             await self._connection.subscribe(self._topics.stored_by_all, self._stored)
@@ -190,6 +192,10 @@ class RecordSender:
         except MqttError as error:
             heard = True
             self._publish_refused = f"{error}"
+        except Exception as error:  # noqa: BLE001 - it is sent again, as after every other failure
+            heard = True
+            self._publish_refused = words(error)
+            fault("record publish", f"failed ({words(error)}), is sent again", error)
         finally:
             flight.publishing = False
             flight.sent(time.monotonic(), self._pace)
@@ -246,6 +252,7 @@ class RecordSender:
     # Cursors
 
     async def _save(self) -> None:
+        self._unsaved.set()  # by a start after a failure: what was to be saved then
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()

@@ -12,6 +12,7 @@ from labmon.health.line import LineHealth as LiveHealth
 from labmon.model.messages import DeviceHealth, LineHealth, Status
 from labmon.mqtt import Connection, MqttError, Will
 from labmon.mqtt.topics import Topics
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class StatusPublisher:
     async def start(self) -> None:
         """Begin; needs no broker."""
         self._connection.on_connect(self._connected)
-        self._task = asyncio.create_task(self._run(), name="status")
+        self._task = kept("status to mqtt", self._run)
 
     async def stop(self) -> None:
         """Say that the daemon goes, if there is anybody to tell, and end within half a second."""

@@ -20,6 +20,7 @@ from labmon.ingest.store_thread import StoreThread
 from labmon.model.messages import MessageError, RecordRange, Stored
 from labmon.mqtt import Connection, MessageProperties, NotConnected, PublishRefused, SubscribeRefused
 from labmon.mqtt.topics import ALL_GATEWAYS, Topics, parse
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +80,16 @@ class Ingest:
     async def start(self) -> None:
         """Subscribe and begin; returns at once, whether the broker and the store are there or not."""
         self._thread = StoreThread(f"store-{self._store_id}", self._store.close)
-        self._task = asyncio.create_task(self._run(), name=f"ingest {self._store_id}")
+        self._task = kept(f"ingest {self._store_id}", self._run)
         try:
             await self._broker.subscribe(self._filter, self._take, 1)
         except SubscribeRefused as error:
             log.error("%s; it is tried again at each connect", error)
+
+    @property
+    def store_busy(self) -> float:
+        """Seconds for which the store has been at its present call; 0 when it is not asked anything."""
+        return 0.0 if self._thread is None else self._thread.busy
 
     async def stop(self) -> None:
         """End within about a second, whatever the store does; what waits here stays with its gateway."""

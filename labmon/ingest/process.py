@@ -12,15 +12,20 @@ from pathlib import Path
 from labmon.config.secrets import read_secret
 from labmon.config.site import MqttConfig, Site, StoreConfig
 from labmon.delivery.broker import broker_settings
+from labmon.health.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_interval
 from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.ingest.store import Store
 from labmon.mqtt import BrokerSettings, Connection
 from labmon.mqtt.topics import client_id
+from labmon.tasks.faults import faults_to
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
+STORE_HANGS = 600.0
+"""Seconds that one call of the store may last; its client's own timeouts are far below."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,15 +49,36 @@ async def run_ingest(
     connection = Connection(ingest_settings(site.mqtt, folder), client_id(f"labmon-{config.id}", "ingest"))
     ingest = Ingest(config.id, store, connection, shared=site.mqtt.protocol == "5")
     until = stop or asyncio.Event()
-    with _signals(None if stop else until):
+    with _signals(None if stop else until), faults_to(_fault):
+        alive = kept("watchdog", lambda: _tell_alive(ingest))
         try:
             await ingest.start()
             await connection.start()
             log.info("ingest into store %s started", config.id)
+            notify(READY, status(f"writes into store {config.id}"))
             await until.wait()
         finally:
+            notify(STOPPING, status("stopping"))
+            alive.cancel()
+            await asyncio.gather(alive, return_exceptions=True)
             await ingest.stop()
             await connection.stop()
+
+
+async def _tell_alive(ingest: Ingest) -> None:
+    """Tell the service manager that the event loop turns, unless the store's client is lost in a call.
+
+    Ingest keeps nothing of its own, so that a restart costs a repetition and nothing else.
+    """
+    interval = watchdog_interval()
+    while True:
+        if ingest.store_busy < STORE_HANGS:
+            notify(WATCHDOG)
+        await asyncio.sleep(1.0 if interval is None else min(1.0, interval / 4))
+
+
+def _fault(part: str, what: str, error: BaseException | None) -> None:
+    log.critical("%s: %s", part, what, exc_info=error)
 
 
 def choose_store(site: Site, store_id: str | None) -> StoreConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -26,8 +27,15 @@ class StoreThread:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._last = last
         self._ended = asyncio.Event()
+        self._since: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def busy(self) -> float:
+        """Seconds for which the call under way has been going on; 0 when there is none."""
+        since = self._since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
 
     async def call(self, function: Callable[[], T]) -> T:
         """The result of `function`, or what it raised. When cancelled, the call still ends by itself."""
@@ -42,13 +50,16 @@ class StoreThread:
                 future.set_result(result)  # type: ignore[arg-type]
 
         def work() -> None:
+            self._since = time.monotonic()
             try:
                 result = function()
-            except Exception as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001
                 # It is raised again in the coroutine that waits.
                 self._in_loop(partial(settle, None, error))
             else:
                 self._in_loop(partial(settle, result, None))
+            finally:
+                self._since = None
 
         self._work.put(work)
         return await future

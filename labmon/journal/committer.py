@@ -19,6 +19,7 @@ from labmon.journal.waiters import Waiters
 from labmon.journal.watch import Callbacks, Watch
 from labmon.journal.worker import Worker
 from labmon.model.event import Event, EventKind
+from labmon.tasks.faults import fault, words
 
 log = logging.getLogger("labmon.journal")
 
@@ -52,6 +53,8 @@ class Committer:
         self.journal: str | None = None
         """Id of the open journal; None while none is open."""
         self.last_seq = 0
+        self.turns = 0
+        """Turns begun: what is to be done now, or a pause."""
         self._path = path
         self._buffer = buffer
         self._pace = pace
@@ -83,6 +86,11 @@ class Committer:
         """Exchanges that are not on the disk."""
         return self._buffer.exchanges + (len(self._group.readings) if self._group else 0)
 
+    @property
+    def disk_busy(self) -> float:
+        """Seconds for which the disk has been at its present call; 0 when it is not asked anything."""
+        return 0.0 if self._worker is None else self._worker.busy
+
     def _pending_events(self) -> list[Event]:
         taken = [event for event, _ in self._group.events] if self._group else []
         return taken + self._buffer.events
@@ -90,7 +98,7 @@ class Committer:
     async def start(self) -> None:
         """Start thread and task; return when the journal is open, or the first attempt failed or takes too long."""
         self._worker = Worker("labmon-journal-write")
-        self._task = asyncio.get_running_loop().create_task(self._run(self._worker), name="journal")
+        self._task = asyncio.get_running_loop().create_task(self._keep_on(self._worker), name="journal")
         with suppress(TimeoutError):
             await asyncio.wait_for(self._attempted.wait(), self._pace.slow_after)
 
@@ -148,8 +156,20 @@ class Committer:
         self.flush()
         await self._for_all.wait()
 
+    async def _keep_on(self, worker: Worker) -> None:
+        """Run until there is nothing more to do at the end; a fault of labmon is trouble as that of a disk is."""
+        while True:
+            try:
+                await self._run(worker)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, what was accepted is still to be written
+                fault("journal", f"failed ({words(error)}), goes on soon", error)
+                self.watch.degrade("failing", f"fault in labmon: {words(error)}")
+                await self._rest()
+
     async def _run(self, worker: Worker) -> None:
         while not (self._stopping and self._group is None and not self._buffer):
+            self.turns += 1
             if self._condemned is not None or self._reopen:
                 self._store, self.journal, self._reopen = None, None, False
                 await self.watch.run(worker, "closing the journal", self._close)

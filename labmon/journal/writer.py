@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -73,6 +74,16 @@ class JournalWriter:
         return self._committer.backlog
 
     @property
+    def turns(self) -> int:
+        """Turns of the task that writes: a number that moves within half a minute, or a call of the disk lasts."""
+        return self._committer.turns
+
+    @property
+    def disk_busy(self) -> float:
+        """Seconds for which the disk has been at its present call; 0 when it is not asked anything."""
+        return self._committer.disk_busy
+
+    @property
     def lost_exchanges(self) -> int:
         """Exchanges that overflowed the buffer since the start; gap entries count them."""
         return self._buffer.lost_exchanges
@@ -84,8 +95,8 @@ class JournalWriter:
 
     async def stop(self, timeout: float = 3.0) -> int:
         """Write what waits and close; give up after `timeout` seconds. Returns exchanges and events not written."""
-        unwritten = await self._committer.stop(timeout)
-        if not await self._reads.stop(0.5):
+        unwritten, read = await asyncio.gather(self._committer.stop(timeout), self._reads.stop(0.5))
+        if not read:
             log.error("the disk hangs: a read of the journal is left behind")
         return unwritten
 

@@ -14,6 +14,7 @@ from labmon.mqtt.errors import ConnectFailed, NotConnected, SubscribeRefused
 from labmon.mqtt.inbox import Handler, Inbox
 from labmon.mqtt.session import Session
 from labmon.mqtt.settings import BrokerSettings, Will
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +90,8 @@ class Connection:
         if self._tasks:
             raise RuntimeError("already started")
         self._tasks = [
-            asyncio.create_task(self._run(), name=f"mqtt {self._client_id}"),
-            asyncio.create_task(self._inbox.run(), name=f"mqtt inbox {self._client_id}"),
+            kept(f"mqtt {self._client_id}", self._run),
+            kept(f"mqtt inbox {self._client_id}", self._inbox.run),
         ]
 
     async def stop(self, timeout: float = 1.0) -> None:

@@ -18,6 +18,8 @@ from labmon.notices.matter import House, Situation
 from labmon.notices.notice import AlarmNow, Answer, ChannelFailed, Notice, NoticeKind, Outcome, Sender
 from labmon.notices.pending import Pending
 from labmon.notices.text import write
+from labmon.tasks.faults import fault, words
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class NoticeChannel:
 
     def start(self) -> None:
         """Begin sending, as soon as `release` has been called."""
-        self._task = asyncio.create_task(self._run(), name=f"notices {self.id}")
+        self._task = kept(f"notices {self.id}", self._run)
 
     def release(self) -> None:
         """The backlog is complete: what merges has merged."""
@@ -158,6 +160,18 @@ class NoticeChannel:
         return [(box, story) for box, story in ready if story.same == first.same]
 
     async def _send(self, batch: list[tuple[Mailbox, Pending]]) -> None:
+        began = time.monotonic()
+        try:
+            await self._tell(batch)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours with one message must not block the others
+            alarm = batch[0][1].alarm
+            for box, story in batch:
+                if box.sends(story):
+                    box.put_back(story)
+            fault(f"notices {self.id}", f"failed with a notice of {alarm}, tries again later ({words(exc)})", exc)
+            self._fail(began, exc, alarm)
+
+    async def _tell(self, batch: list[tuple[Mailbox, Pending]]) -> None:
         around = self._around
         people = [box.person for box, _ in batch]
         situation = Situation(around.clock(), list(around.views()), [p.name for p in people], self.id)
@@ -174,7 +188,7 @@ class NoticeChannel:
         except Exception as exc:  # noqa: BLE001 - whatever goes wrong is the channel's failure, and is told
             for box, story in batch:
                 box.put_back(story)
-            self._fail(began, exc, notice)
+            self._fail(began, exc, batch[0][1].alarm)
             return
         self._succeed()
         unsaid = Answer(Outcome.DEFERRED, "the server said nothing of this person")
@@ -243,14 +257,14 @@ class NoticeChannel:
 
     # Whether it works
 
-    def _fail(self, began: float, exc: Exception, notice: Notice) -> None:
+    def _fail(self, began: float, exc: Exception, alarm: str) -> None:
         now = time.monotonic()
         text = str(exc) if isinstance(exc, ChannelFailed | SecretError) else repr(exc)
         reached = exc.reached if isinstance(exc, ChannelFailed) else not isinstance(exc, SecretError)
         if not self._condition.down:
             log.warning("notice channel %s fails: %s", self.id, text)
         self._condition.failed(began, text)
-        self._failed_alarm = notice.event.alarm if reached else None
+        self._failed_alarm = alarm if reached else None
         self._retry_at = now + self._wait
         self._wait = min(self._wait * 2, self._timing.longest_retry)
         self._report()

@@ -129,6 +129,10 @@ class Mailbox:
         """The story is being sent; what comes now begins another."""
         self._sending[story.alarm] = self._waiting.pop(story.alarm)
 
+    def sends(self, story: Pending) -> bool:
+        """Whether the story is being sent."""
+        return self._sending.get(story.alarm) is story
+
     def put_back(self, story: Pending) -> None:
         """Sending was in vain; the story goes on with what came meanwhile."""
         del self._sending[story.alarm]

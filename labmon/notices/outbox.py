@@ -23,6 +23,7 @@ from labmon.notices.pending import is_silent
 from labmon.notices.routing import Routes
 from labmon.notices.webhook import WebhookSender
 from labmon.notices.words import SiteClock
+from labmon.tasks.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ class Notifier:
         self._position = 0
         self._open_stored = 0
         self._unmoved = 0
+        self._stages = [self._take_up_all, self._read_backlog, self._release]
+        """What is still to be done before events are told as they come."""
         self._wake = asyncio.Event()
         self._feeder: asyncio.Task[None] | None = None
 
@@ -96,7 +99,7 @@ class Notifier:
         self._began = self._clock()
         for channel in self._channels.values():
             channel.start()
-        self._feeder = asyncio.create_task(self._feed(), name="notices")
+        self._feeder = kept("notices", self._feed)
 
     async def stop(self) -> None:
         """End within three seconds, whatever servers and disk do."""
@@ -124,7 +127,7 @@ class Notifier:
     # From the journal
 
     async def _feed(self) -> None:
-        pause, stages = 1.0, [self._take_up_all, self._read_backlog, self._release]
+        pause, stages = 1.0, self._stages
         while True:
             self._wake.clear()
             try:

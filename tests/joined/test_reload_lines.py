@@ -11,7 +11,6 @@ from typing import Any
 from joined_gateway import Room, room, running
 
 from labmon.daemon.daemon import Daemon
-from labmon.daemon.reload import SIGNAL
 from labmon.journal.entries import EntryKind
 from labmon.journal.reader import Reader
 from labmon.model.event import EventKind
