@@ -232,9 +232,12 @@ class Daemon:
             return
         log.critical("%s: %s", part, what, exc_info=error)
         self.fault_alarm.fault(part, what)
-        if self._pipeline is not None:
-            now = time.time_ns()
-            self._pipeline.record(Event(EventKind.FAULT, now, now, detail=f"{part}: {what}"[:300]))
+        now = time.time_ns()
+        event = Event(EventKind.FAULT, now, now, detail=f"{part}: {what}"[:300])
+        if self._pipeline is None:  # it is still starting: the alarm comes with the first tick
+            self.journal.record([event])
+        else:
+            self._pipeline.record(event)
             self._tell_fault()
 
     def _tell_fault(self) -> None:

@@ -74,6 +74,8 @@ class Committer:
         self._previous: str | None = None
         self._condemned: str | None = None
         self._reopen = False
+        self._own_fault = False
+        """A fault of labmon, and not of the disk, was told as trouble."""
         self._urgent = self._stopping = self._abandoned = False
         self._wake = asyncio.Event()
         self._attempted = asyncio.Event()
@@ -165,6 +167,11 @@ class Committer:
             except Exception as error:  # noqa: BLE001 - whatever it is, what was accepted is still to be written
                 fault("journal", f"failed ({words(error)}), goes on soon", error)
                 self.watch.degrade("failing", f"fault in labmon: {words(error)}")
+                if self._group is None:  # whoever waits for what is on the disk waits no longer
+                    self._for_group.resolve()
+                    if not self._buffer:
+                        self._for_all.resolve()
+                self._own_fault = True
                 await self._rest()
 
     async def _run(self, worker: Worker) -> None:
@@ -184,6 +191,9 @@ class Committer:
             elif self._retention is not None and self._now() >= self._next_trim:
                 await self._trim(worker, self._store, self._retention)
             else:
+                if self._own_fault:  # nothing waits, and the disk is well
+                    self._own_fault = False
+                    self.watch.recover()
                 await self._pause(min(self._next_commit, self._next_trim if self._retention else self._next_commit))
 
     @staticmethod
