@@ -38,6 +38,7 @@ from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event, EventKind
 from labmon.tasks.faults import faults_to
+from labmon.tasks.terminal import on_hang_up
 
 log = logging.getLogger("labmon.daemon")
 
@@ -303,14 +304,6 @@ def _starter() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
 
 
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
-
-
 async def serve(loaded: Loaded) -> int:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP has it read its files again.
 
@@ -318,15 +311,7 @@ async def serve(loaded: Loaded) -> int:
     """
     daemon = Daemon(loaded)
     loop = asyncio.get_running_loop()
-    terminal = _has_terminal()
-
-    def hang_up() -> None:
-        if terminal and not _has_terminal():
-            daemon.stop.set()  # it ran in a terminal, which was closed
-        else:
-            daemon.reload.signalled()
-
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    loop.add_signal_handler(signal.SIGHUP, on_hang_up(daemon.stop.set, daemon.reload.signalled))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop.set)
     if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
