@@ -12,6 +12,7 @@ from labmon.acquisition.load import Loaded
 from labmon.alarms.rule import LimitRule, Rule
 from labmon.config.site import Site
 from labmon.model.event import Event
+from labmon.notices.words import duration
 
 NAMED = 10
 """So many of one kind are named; the rest is counted."""
@@ -142,7 +143,7 @@ def _sections(change: Difference, old: Site, new: Site, behind: Mapping[str, int
     if "journal" in change.sections:
         journal = new.journal
         rows.append(
-            f"journal: readings are kept for {journal.keep_readings / 86400:g} days within {journal.size / 1e9:g} GB, "
+            f"journal: readings are kept for {duration(journal.keep_readings)} within {journal.size / 1e9:g} GB, "
             f"committed every {journal.commit_every:g} s"
         )
     return rows
