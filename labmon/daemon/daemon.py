@@ -201,7 +201,9 @@ class Daemon:
             self.parts.keep("alarm states", self._remember)
         await self.parts.begun()
         await self._open_socket()
-        self.parts.keep("watchdog", Watchdog(self.parts, self.journal).run)
+        journal = self.loaded.path.parent / self.site.journal.path
+        memory = journal.with_name(f"{journal.name}.restarted")
+        self.parts.keep("watchdog", Watchdog(self.parts, self.journal, memory=memory).run)
         notify(READY, status("in service"))
         self.parts.keep("outside", self._go_outside)
 

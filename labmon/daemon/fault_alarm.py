@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 ALARM = "gateway.fault"
-HOLDS = 120.0
-"""Seconds for which the fault of a part holds as a condition: a part that fails again and again is one alarm."""
+HOLDS = 600.0
+"""Seconds for which the fault of a part holds as a condition: one that fails or hangs again and again is one alarm."""
 
 
 class FaultAlarm:

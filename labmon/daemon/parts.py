@@ -44,7 +44,7 @@ class _Part:
     still: float = 0.0
     """Seconds since its progress was last seen to move."""
     stuck: int = 0
-    """How often in a row it was replaced, or failed as a replacement, without having made progress since."""
+    """How often it was replaced, or failed as a replacement, without having run well for a while in between."""
 
 
 class Parts:
@@ -95,7 +95,9 @@ class Parts:
         return list(self._parts)
 
     def hopeless(self) -> list[str]:
-        """Parts whose replacement failed or made no progress either, each until it makes some."""
+        """Parts whose replacement failed or got stuck as well, each until one has run well for a minute, or for its
+        patience where that is longer.
+        """
         return [part.name for part in self._parts.values() if part.stuck > 1]
 
     def left_behind(self) -> list[str]:
@@ -142,7 +144,10 @@ class Parts:
                 if part.still > part.patience():
                     self._replace(part, part.task)
             else:
-                part.seen, part.still, part.stuck = moved, 0.0, 0
+                part.seen, part.still = moved, 0.0
+                # Some turns are no proof: it may hang as soon as it comes to the same instrument again.
+                if now - part.started > max(STEADY, part.patience()):
+                    part.stuck = 0
 
     # ------------------------------------------------------------------ one part
 

@@ -3,7 +3,8 @@
 It runs on the event loop: a loop that hangs (a driver that blocks) tells nothing, and the service manager restarts the
 daemon. While the loop turns, WATCHDOG is withheld only for what a restart can mend and nothing less could:
 
-- a part whose replacement failed too;
+- a part whose replacement failed too, or got stuck as well: once in SPARED seconds, for where a restart does not help
+  either, the other lines shall not pay for one again and again; the alarm stays;
 - the journal's machinery: its task completes no turn although the disk is asked nothing;
 - one call of the disk that lasts longer than HANGS, in a daemon whose journal was open before.
 
@@ -19,8 +20,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 from labmon.daemon.parts import Parts
@@ -34,6 +38,8 @@ PATIENCE = 60.0
 """Seconds that the journal's task may take for a turn in which it asks the disk nothing; its longest rest takes 30."""
 HANGS = 600.0
 """Seconds that one call of the disk may last."""
+SPARED = 3600.0
+"""Seconds for which no second restart is asked for on account of a part; the file `<journal>.restarted` remembers."""
 LONGEST = 2.0
 """As in daemon.parts: at most so many seconds count between two looks."""
 
@@ -65,6 +71,7 @@ class Watchdog:
         parts: Parts,
         journal: Journal,
         *,
+        memory: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         tell: Callable[..., bool] = notify,
         interval: float | None = None,
@@ -77,6 +84,8 @@ class Watchdog:
         self.every = LOOK if wanted is None else min(LOOK, wanted / 4)
         self.withheld = ""
         """Why the service manager is not told that all is alive; empty while it is."""
+        self._memory = memory
+        self._spared_until = clock() + _left(memory)
         self._turns = journal.turns
         self._still = 0.0
         self._opened = False
@@ -91,9 +100,7 @@ class Watchdog:
     def look(self) -> None:
         """Look once."""
         self._parts.look()
-        why = self._journal_stuck() or "; ".join(
-            f"{part} makes no progress, and replacing it did not help" for part in self._parts.hopeless()
-        )
+        why = self._journal_stuck() or self._part_stuck()
         if why != self.withheld:
             if why:
                 log.critical("watchdog: %s: the service manager is to restart labmon", why)
@@ -103,6 +110,15 @@ class Watchdog:
         self.withheld = why
         if not why:
             self._tell(WATCHDOG)
+
+    def _part_stuck(self) -> str:
+        hopeless = self._parts.hopeless()
+        if not hopeless or self._clock() < self._spared_until:
+            return ""
+        if self._memory is not None and not self.withheld:
+            # In a thread, for a disk that hangs must not hold up the loop.
+            threading.Thread(target=_remember, args=(self._memory,), name="remember the restart", daemon=True).start()
+        return "; ".join(f"{part} makes no progress, and replacing it did not help" for part in hopeless)
 
     def _journal_stuck(self) -> str:
         now = self._clock()
@@ -117,3 +133,18 @@ class Watchdog:
             return ""
         self._still += passed
         return f"the journal made no progress in {PATIENCE:.0f} s" if self._still > PATIENCE else ""
+
+
+def _left(memory: Path | None) -> float:
+    """Seconds for which no restart is to be asked for, because one was; 0 where none was."""
+    if memory is None:
+        return 0.0
+    with suppress(OSError):
+        age = time.time() - memory.stat().st_mtime
+        return SPARED - age if 0 <= age < SPARED else 0.0
+    return 0.0
+
+
+def _remember(memory: Path) -> None:
+    with suppress(OSError):
+        memory.touch()

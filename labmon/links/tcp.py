@@ -14,6 +14,7 @@ from typing import cast
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import LinkLost
 from labmon.links.transport import Receiver
+from labmon.tasks.names import addresses
 
 # A peer that vanished without a word: probes after 10 s of silence, given up 15 s later; so is one that acknowledges
 # nothing (the kernel's own limits are hours).
@@ -40,15 +41,26 @@ class TcpTransport:
         await self.close()
         try:
             async with asyncio.timeout(self._open_timeout):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: _Connection(receiver, str(self.endpoint)), self.endpoint.host, self.endpoint.port
-                )
+                self._connection = await self._connect(receiver)
         except TimeoutError:
             raise LinkLost(f"{self.endpoint}: no connection within {self._open_timeout:g} s") from None
         except OSError as error:
             why = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
             raise LinkLost(f"{self.endpoint}: {why}") from None
-        self._connection = connection
+
+    async def _connect(self, receiver: Receiver) -> _Connection:
+        """Connect to the first address that answers. Raises the OSError of the first one."""
+        problems: list[OSError] = []
+        for _, address in await addresses(self.endpoint.host, self.endpoint.port):
+            try:
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: _Connection(receiver, str(self.endpoint)), address[0], address[1]
+                )
+            except OSError as error:
+                problems.append(error)
+            else:
+                return connection
+        raise problems[0]
 
     async def close(self) -> None:
         """Reset the connection and wait until its socket is closed."""

@@ -156,6 +156,13 @@ def look_for(parts: Parts, clock: Clock, seconds: float) -> None:
         parts.look()
 
 
+def run_well(parts: Parts, clock: Clock, part: Part, seconds: float) -> None:
+    """As `look_for`, with a turn in every second."""
+    for _ in range(int(seconds)):
+        part.turns += 1
+        look_for(parts, clock, 1)
+
+
 async def test_a_stuck_part_is_replaced_alone(eventually: Eventually) -> None:
     told, clock = Told(), Clock()
     stuck, well = Part(hangs, works), Part(works)
@@ -188,9 +195,25 @@ async def test_a_replacement_that_is_stuck_too_is_hopeless_until_one_makes_progr
     assert parts.hopeless() == ["stuck"]
     assert told.faults[-1] == ("stuck", "stuck, as was the one before it (no turn completed in 6 s), is replaced")
     await eventually(lambda: stuck.turns == 1)
-    assert parts.hopeless() == ["stuck"], "nobody has looked yet"
-    look_for(parts, clock, 1)
+    run_well(parts, clock, stuck, STEADY)
+    assert parts.hopeless() == ["stuck"]
+    run_well(parts, clock, stuck, 1)
     assert parts.hopeless() == []
+    await parts.stop(1.0)
+
+
+async def test_some_turns_of_a_replacement_that_sticks_again_are_no_success(eventually: Eventually) -> None:
+    clock = Clock()
+    stuck = Part(works)
+    parts = Parts(Told(), clock=clock)
+    parts.keep("stuck", stuck.run, progress=lambda: stuck.turns, patience=5.0)
+    await parts.begun()
+    look_for(parts, clock, 7)
+    await eventually(lambda: stuck.starts == 2)
+    run_well(parts, clock, stuck, 10)
+    assert parts.hopeless() == []
+    look_for(parts, clock, 6)
+    assert parts.hopeless() == ["stuck"]
     await parts.stop(1.0)
 
 
@@ -203,7 +226,7 @@ async def test_a_replacement_that_fails_is_hopeless_until_one_makes_progress(eve
     look_for(parts, clock, 6)
     await eventually(lambda: parts.hopeless() == ["stuck"])
     await eventually(lambda: stuck.turns == 1)
-    look_for(parts, clock, 1)
+    run_well(parts, clock, stuck, STEADY + 1)
     assert parts.hopeless() == []
     await parts.stop(1.0)
 

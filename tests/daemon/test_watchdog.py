@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from labmon.daemon.watchdog import HANGS, LOOK, PATIENCE, Watchdog
+from labmon.daemon.watchdog import HANGS, LOOK, PATIENCE, SPARED, Watchdog
 from labmon.health.notify import WATCHDOG
 
 
@@ -31,13 +34,14 @@ class Parts:
 
 
 class Bench:
-    def __init__(self, **journal: Any) -> None:
+    def __init__(self, memory: Path | None = None, **journal: Any) -> None:
         self.now = 0.0
         self.parts, self.journal = Parts(), Journal(**journal)
         self.told: list[str] = []
         self.watchdog = Watchdog(
             self.parts,  # type: ignore[arg-type]
             self.journal,
+            memory=memory,
             clock=lambda: self.now,
             tell=lambda *states: bool(self.told.extend(states)) or True,
         )
@@ -68,6 +72,36 @@ def test_withheld_for_a_replacement_that_failed_and_given_again() -> None:
     bench.parts.without_hope = []
     assert bench.look(2) == ["STATUS=in service", WATCHDOG, WATCHDOG]
     assert bench.watchdog.withheld == ""
+
+
+async def test_a_restart_for_a_part_is_asked_for_once_an_hour(tmp_path: Path, eventually: Any) -> None:
+    """Where it did not help, the other lines are spared the next one."""
+    memory = tmp_path / "journal.db.restarted"
+    first = Bench(memory)
+    first.parts.without_hope = ["line tcp"]
+    assert WATCHDOG not in first.look(1)
+    await eventually(memory.exists)
+    assert WATCHDOG not in first.look(10), "it stands by it"
+    recent = time.time() - 30
+    os.utime(memory, (recent, recent))
+    again = Bench(memory)
+    again.parts.without_hope = ["line tcp"]
+    assert again.look(SPARED - 60) == [WATCHDOG] * int(SPARED - 60)
+    assert again.look(120)[-1] != WATCHDOG
+    await eventually(lambda: memory.stat().st_mtime > recent + 10)
+    long_ago = time.time() - SPARED - 1
+    os.utime(memory, (long_ago, long_ago))
+    later = Bench(memory)
+    later.parts.without_hope = ["line tcp"]
+    assert WATCHDOG not in later.look(1)
+
+
+def test_the_hour_does_not_hold_for_the_journal(tmp_path: Path) -> None:
+    memory = tmp_path / "journal.db.restarted"
+    memory.touch()
+    bench = Bench(memory)
+    bench.look(PATIENCE, turns=False)
+    assert WATCHDOG not in bench.look(1, turns=False)
 
 
 def test_withheld_for_a_journal_whose_task_completes_no_turn() -> None:

@@ -35,6 +35,8 @@ class Process:
         self.log = log
         self.arguments = [str(a) for a in arguments]
         self.environ = dict(environ or {})
+        self.module = "labmon"
+        """What is run; it has labmon's command line."""
         self.wrapper: list[str] = []
         """A command that becomes this one."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,7 +69,7 @@ class Process:
         environ.pop("JOURNAL_STREAM", None)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-W", "error", "-m", "labmon", *self.arguments],
+                [*self.wrapper, sys.executable, "-W", "error", "-m", self.module, *self.arguments],
                 cwd=Path(labmon.__file__).parent.parent,
                 env=environ,
                 stdin=subprocess.DEVNULL,
