@@ -27,7 +27,7 @@ async def beside(work: Callable[[], T]) -> T:
         with _gently():
             return await worker.call(work)
     finally:
-        await worker.stop(lambda: None, 0.1)
+        worker.dismiss()
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class Reload:
             return user
         if login == "root":
             return login
-        why = f"unknown user {user}" if known is None else f"{user} is {known.role}"
+        why = f"unknown user {user or login}" if known is None else f"{user} is {known.role}"
         self._note(user or login, f"refused: {why}")
         raise CommandRefused(f"{why}; {VERB} is for {', '.join(sorted(WHO))}, and for root")
 
@@ -246,7 +246,8 @@ class _Steps:
     def _failed(self, what: str, error: Exception) -> None:
         self._outcome.state = "failed"
         self._outcome.rows.append(
-            f"fault in labmon: {what} ({type(error).__name__}); the new configuration is in force but for that: restart"
+            f"fault in labmon: {what} ({type(error).__name__}); "
+            "the new configuration is in force but for that: restart labmon"
         )
         self._fault(VERB, f"{what} failed: {error!r}", error)
 

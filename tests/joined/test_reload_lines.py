@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from joined_gateway import Room, room, running
+from reload_room import Site, line, polled, rewrite
 
-from labmon.daemon.daemon import Daemon
 from labmon.journal.entries import EntryKind
 from labmon.journal.reader import Reader
 from labmon.model.event import EventKind
 from labmon.model.exchange import Exchange
-
-Site = dict[str, Any]
-
-
-def rewrite(made: Room, change: Callable[[Site], None]) -> None:
-    site = json.loads(made.site.read_text())
-    change(site)
-    made.site.write_text(json.dumps(site, indent=1))
-
-
-def line(site: Site, device: str) -> Any:
-    return next(entry for entry in site["lines"] if entry["id"] == f"line-{device}")
-
-
-def polled(daemon: Daemon, device: str) -> int:
-    health = daemon.health[f"line-{device}"].devices.get(device)
-    return 0 if health is None else health.exchanges - sum(health.failures.values())
 
 
 def journaled(made: Room, device: str) -> list[Exchange]:
