@@ -29,11 +29,13 @@ async def test_one_line_changes_one_comes_one_goes_and_the_third_notices_nothing
     tmp_path: Path, eventually: Any
 ) -> None:
     async with room(tmp_path, "same", "changes", "goes", "comes") as made:
+        # A second: a busy machine delays, and must not be what makes a tick missing here.
+        rewrite(made, lambda site: line(site, "same")["devices"][0].update(every={"co2": "1 s"}))
         whole = made.site.read_text()
         rewrite(made, lambda site: site["lines"].pop())
         connections = {name: count_connections(made, name) for name in made.lines}
         async with running(made.daemon()) as daemon:
-            await eventually(lambda: all(polled(daemon, name) >= 3 for name in ("same", "changes", "goes")))
+            await eventually(lambda: all(polled(daemon, name) >= 2 for name in ("same", "changes", "goes")))
             task = next(t for t in asyncio.all_tasks() if t.get_name() == "line line-same")
             made.site.write_text(whole)
 
@@ -54,7 +56,7 @@ async def test_one_line_changes_one_comes_one_goes_and_the_third_notices_nothing
             assert "line line-changes: changed (interval of changes), restarted" in found["done"]
             assert "1 line untouched" in found["done"]
             await eventually(lambda: all(polled(daemon, name) >= 3 for name in ("changes", "comes")))
-            await eventually(lambda: polled(daemon, "same") >= before + 5)
+            await eventually(lambda: polled(daemon, "same") >= before + 3)
             # The same task, no reconnect, no tick missed and none late enough to count.
             assert task in asyncio.all_tasks()
             assert daemon.health["line-same"].devices["same"].missed_ticks == 0
@@ -66,8 +68,9 @@ async def test_one_line_changes_one_comes_one_goes_and_the_third_notices_nothing
             assert [entry["line"] for entry in status["lines"]] == ["line-same", "line-changes", "line-comes"]
         times = [exchange.time / 1e9 for exchange in journaled(made, "same")]
         assert all(exchange.skipped == 0 for exchange in journaled(made, "same"))
-        grid = {round((moment - times[-1]) / 0.2) for moment in times[1:]}
-        assert len(grid) == len(times) - 1 == max(grid) - min(grid) + 1, "a tick is missing, or off the grid"
+        grid = [round(moment - times[1]) for moment in times[1:]]
+        assert grid == list(range(len(grid))), f"a tick is missing, or off the grid: {times}"
+        assert len(grid) >= 3
         texts = [configuration.site for configuration in made.configurations()]
         assert [configuration.applied_by for configuration in made.configurations()][1] == "duty"
         assert texts == [
