@@ -38,9 +38,9 @@ class Lines:
     async def end(self, line: str) -> None:
         """Poll a line no more; its port is free when this returns, and its health is forgotten."""
         polling = self._polled.pop(line, None)
+        self.health.pop(line, None)
         if polling is not None and not await self._parts.end(f"line {line}", END):
             await polling.leave()
-        self.health.pop(line, None)
 
     def renew(self, plan: LinePlan) -> None:
         """A line that goes on as it is was loaded again: only how its readings are marked may differ."""

@@ -166,12 +166,17 @@ class Reload:
         ending = [plan for plan in daemon.plan.lines if plan.id in {*change.lines.changed, *change.lines.removed}]
         try:
             # All of them before any begins: a port may go from one line to another.
-            await asyncio.gather(*(lines.end(plan.id) for plan in ending))
+            for fault in await asyncio.gather(*(lines.end(p.id) for p in ending), return_exceptions=True):
+                if fault is not None:
+                    raise fault
             now = time.time_ns()
             events = daemon.pipeline.engine.reconfigure(change.rules, _plan(new).plant, by, time.monotonic(), now)
         except Exception:
             for plan in ending:
-                lines.start(plan)
+                try:
+                    lines.start(plan)
+                except Exception as error:  # noqa: BLE001 - the others are to be polled
+                    daemon.fault(VERB, f"line {plan.id} is not polled any more: {error!r}; restart labmon", error)
             lines.arrange([plan.id for plan in daemon.plan.lines])
             raise
         # From here on the new configuration is in force.
