@@ -8,6 +8,7 @@ instrument with the unit id 66
 - `stick-once` does so too, and takes the file away.
 
 A query that is caught so leaves a file `<name>.caught`. Names of hosts that begin with `hangs` are looked up for ever.
+A turn of a line may take a second or two, so that no test waits long for one that is stuck.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,8 @@ CompiledQuery.__init__ = planted_make  # type: ignore[method-assign]
 CompiledQuery.ask = planted_ask  # type: ignore[method-assign]
 socket.getaddrinfo = planted_look_up
 labmon.daemon.polling.FLOOR = 1.0
-labmon.daemon.polling.OPEN = 0.0
+labmon.daemon.polling.OPEN = 0.5
+labmon.daemon.polling.make_link = partial(labmon.daemon.polling.make_link, open_timeout=0.5)  # type: ignore[assignment]
 
 if __name__ == "__main__":
     main()

@@ -57,7 +57,7 @@ def test_without_a_manager_nothing_is_told_and_nothing_raised(
     ("usec", "pid", "expected"),
     [
         ("30000000", None, 30.0),
-        ("500000", str(os.getpid()), 0.5),
+        ("500000", "own", 0.5),
         ("30000000", "1", None),
         (None, None, None),
         ("", None, None),
@@ -72,5 +72,5 @@ def test_the_watchdogs_interval(
     for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
-            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name, str(os.getpid()) if value == "own" else value)
     assert watchdog_interval() == expected

@@ -25,6 +25,7 @@ from labmon.ingest.store import Store, StoreError, Written
 from labmon.model.record import RecordRange
 from labmon.mqtt import Connection
 from labmon.mqtt.topics import client_id
+from labmon.tasks.faults import faults_to
 
 __all__ = ["broker"]
 
@@ -118,6 +119,30 @@ async def test_from_the_broker_into_sqlite(broker: Mosquitto, tmp_path: Path, ev
         await eventually(lambda: not one.waiting and not two.waiting)
     with SqliteReadings(path) as readings:
         assert [len(list(readings.select(gateway=name))) for name in ("gw-1", "gw-2")] == [20, 40]
+
+
+async def test_a_task_that_fails_is_told_and_runs_again(
+    broker: Mosquitto, site: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labmon.tasks.kept.RESTART", (0.01,))
+    right = Ingest._run
+    told: list[tuple[str, str]] = []
+    runs = 0
+
+    async def run(ingest: Ingest) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise RuntimeError("planted")
+        await right(ingest)
+
+    monkeypatch.setattr(Ingest, "_run", run)
+    asyncio.get_running_loop().set_exception_handler(None)
+    with faults_to(lambda part, what, error: told.append((part, what))):
+        async with Gateway(broker, site) as gateway, running(broker, FakeStore()):
+            await gateway.send(simple(2))
+            await eventually(lambda: not gateway.waiting)
+    assert told == [(f"ingest {STORE}", "failed (RuntimeError: planted), starts again in 0.01 s")]
 
 
 async def test_poison_is_refused_by_seq_and_the_rest_confirmed(

@@ -23,6 +23,7 @@ from servers.mail import MailServer
 from servers.webhook import WebhookServer
 
 from labmon.model.event import AlarmClass, AlarmState, EventKind
+from labmon.tasks.faults import faults_to
 
 BOTH = ("mail.duty", "mail.lead")
 HOUR = 3600.0
@@ -353,6 +354,34 @@ async def test_one_message_that_breaks_the_server_does_not_block_the_rest(eventu
         await eventually(lambda: (bench.conditions and bench.condition[1] is False) or len(hook.posts) > 3)
         hook.status_for = None
         await eventually(lambda: len(hook.accepted()) == 3, what="the message refused is tried again, and taken")
+
+
+async def test_a_notice_that_cannot_be_written_does_not_block_the_rest(
+    eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours in its text: told, the others go out, and it is tried again."""
+    from labmon.notices import channel
+
+    right, broken = channel.write, True
+
+    def write(house: Any, story: Any, situation: Any) -> Any:
+        if broken and story.alarm.endswith("action-high"):
+            raise RuntimeError("planted")
+        return right(house, story, situation)
+
+    monkeypatch.setattr(channel, "write", write)
+    told: list[tuple[str, str]] = []
+    asyncio.get_running_loop().set_exception_handler(None)
+    with faults_to(lambda part, what, error: told.append((part, what))):
+        async with WebhookServer() as hook, Bench(configure([hook_channel(hook.url)])) as bench:
+            bench.happen(event("raised"), technical("gateway.clock"), technical("gateway.broker"))
+            await eventually(lambda: len(hook.accepted()) == 2)
+            await eventually(lambda: told)
+            broken = False
+            await eventually(lambda: len(hook.accepted()) == 3, what="it is tried again")
+    part, what = told[0]
+    assert part.startswith("notices ")
+    assert "planted" in what
 
 
 async def test_urgent_events_go_at_once_and_are_not_repeated_from_the_journal(eventually: Any) -> None:
