@@ -10,7 +10,7 @@ from bench.processes import ROOT
 
 HEAD = """labmon: 1
 site: {{id: bench, name: Bench, timezone: UTC}}
-gateway: {{id: gateway-1}}
+gateway: {{id: gateway-1, clock: {{trusted: bench}}}}
 drivers: [{drivers}]
 areas: [{{id: hall, name: Hall}}]
 profiles:

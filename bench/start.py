@@ -2,6 +2,8 @@
 
     python -m bench.start [--devices 100] [--runs 5] [--json]
 
+labmon is compiled to byte code first, as pip does where it is installed.
+
 With all devices present; with all absent because their host refuses; with all absent because their host accepts and
 never answers; with all absent because nobody answers to SYN (a listening socket whose queue is full). No broker runs.
 """
@@ -9,6 +11,7 @@ never answers; with all absent because nobody answers to SYN (a listening socket
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import json
 import socket
@@ -20,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.processes import Simulator, end_on_sigterm, free_ports, labmon
+from bench.processes import ROOT, Simulator, end_on_sigterm, free_ports, labmon
 from bench.site_file import write_site
 from labmon.journal.entries import EntryKind
 
@@ -119,6 +122,7 @@ def _first_readings(path: Path) -> list[int]:
 
 def measure(devices: int, runs: int) -> dict[str, list[Start]]:
     """So many starts in each world, in turns, so that what disturbs one disturbs all."""
+    compileall.compile_dir(ROOT / "labmon", quiet=1)
     found: dict[str, list[Start]] = {world: [] for world in WORLDS}
     for _ in range(runs):
         for world in WORLDS:

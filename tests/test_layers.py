@@ -10,7 +10,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"daemon", "demo"},
-    {"ingest", "simulate"},
+    {"ingest", "simulate", "archive"},
     {"acquisition", "delivery", "notices"},
     {"drivers", "alarms", "journal", "health"},
     {"links", "mqtt", "config"},

@@ -23,6 +23,7 @@ _RESOLVED = frozenset({"labmon", "site", "gateway", "lines", "areas", "profiles"
 """Sections that count by what they resolve to: the plan, the plant, the rules."""
 SECTIONS = ("users", "mqtt", "stores", "notices", "journal")
 """Sections that have a part of the daemon of their own."""
+CLOCK = "gateway.clock"
 _ELSEWHERE = frozenset({"watch"})
 """Sections of another process."""
 _DAY = int(Flag.CALIBRATION_DUE)
@@ -37,8 +38,6 @@ class LineChange:
     """Each with what differs, for people."""
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    renewed: tuple[str, ...] = ()
-    """Of `same`: those of which a calibration has become overdue, or no longer is; only their marks differ."""
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.added or self.removed)
@@ -55,14 +54,14 @@ class Difference:
     devices_gone: frozenset[tuple[str, str]]
     """(area, device) under which a device is no longer shown."""
     sections: frozenset[str]
-    """Those of SECTIONS that differ."""
+    """Those of SECTIONS that differ, and CLOCK."""
     texts: bool
     """Whether any text of the configuration differs, be it in a comment."""
     restart: tuple[str, ...]
     """What only a restart can change, for people."""
 
     def __bool__(self) -> bool:
-        return bool(self.lines or self.lines.renewed or self.rules or self.plant or self.sections or self.restart)
+        return bool(self.lines or self.rules or self.plant or self.sections or self.restart)
 
 
 def compare(old: Loaded, new: Loaded) -> Difference:
@@ -76,7 +75,7 @@ def compare(old: Loaded, new: Loaded) -> Difference:
         rule_change(place(old.rules, before), place(new.rules, after)),
         before != after,
         frozenset((d.area, d.id) for d in before.devices.values() if (d.area, d.id) not in shown),
-        frozenset(name for name in SECTIONS if getattr(old.site, name) != getattr(new.site, name)),
+        frozenset(_changed_sections(old.site, new.site)),
         fingerprint(old) != fingerprint(new),
         tuple(_restart(old.site, new.site)),
     )
@@ -96,8 +95,7 @@ def fingerprint(loaded: Loaded) -> str:
 def kept(old: Plan, new: Plan, lines: LineChange) -> list[LinePlan]:
     """The lines of the new plan; one that is the same is the old one's object, so that nothing is held twice."""
     before = {line.id: line for line in old.lines}
-    keep = set(lines.same) - set(lines.renewed)
-    return [before[line.id] if line.id in keep else line for line in new.lines]
+    return [before[line.id] if line.id in lines.same else line for line in new.lines]
 
 
 # ---------------------------------------------------------------- lines
@@ -105,7 +103,7 @@ def kept(old: Plan, new: Plan, lines: LineChange) -> list[LinePlan]:
 
 def _lines(old: Plan, new: Plan) -> LineChange:
     before, after = ({line.id: line for line in plan.lines} for plan in (old, new))
-    same, renewed, changed = [], [], {}
+    same, changed = [], {}
     for name, line in after.items():
         if name not in before:
             continue
@@ -113,11 +111,9 @@ def _lines(old: Plan, new: Plan) -> LineChange:
             changed[name] = differences
         else:
             same.append(name)
-            if not _same_marks(before[name], line):
-                renewed.append(name)
     added = tuple(name for name in after if name not in before)
     removed = tuple(name for name in before if name not in after)
-    return LineChange(tuple(same), changed, added, removed, tuple(renewed))
+    return LineChange(tuple(same), changed, added, removed)
 
 
 def _line(old: LinePlan, new: LinePlan) -> Iterator[str]:
@@ -166,15 +162,16 @@ def _same_channels(old: QueryPlan, new: QueryPlan) -> bool:
 
 def _unmarked(slot: Slot) -> tuple[object, ...]:
     # That a calibration becomes overdue is the calendar's doing, and no reason to disturb a line.
-    return slot.index, slot.key, slot.scale, slot.offset, slot.flags & ~_DAY
+    return slot.index, slot.key, slot.scale, slot.offset, slot.flags & ~_DAY, slot.due
 
 
-def _same_marks(old: LinePlan, new: LinePlan) -> bool:
-    slots = [[q.slots for d in line.devices for q in d.queries] for line in (old, new)]
-    return slots[0] == slots[1]
+# ---------------------------------------------------------------- sections, and what a restart is needed for
 
 
-# ---------------------------------------------------------------- what a restart is needed for
+def _changed_sections(old: Site, new: Site) -> Iterator[str]:
+    yield from (name for name in SECTIONS if getattr(old, name) != getattr(new, name))
+    if old.gateway.clock != new.gateway.clock:
+        yield CLOCK
 
 
 def _restart(old: Site, new: Site) -> Iterator[str]:

@@ -79,14 +79,6 @@ class Line:
         finally:
             await self.link.close()
 
-    def renew(self, plan: LinePlan) -> None:
-        """The same line as it was loaded again: only how its readings are marked may differ."""
-        self.plan = plan
-        for device, new in zip(self.devices, plan.devices, strict=True):
-            device.plan = new
-            for poll, query in zip(device.polls, new.queries, strict=True):
-                poll.plan = query
-
     def abandon(self) -> None:
         """Another line takes the place of this one, whose task may never end: its channels say so, and whatever it
         still does counts no more. Whoever abandons it closes its link.

@@ -52,6 +52,7 @@ class Pipeline:
         self.journal = journal
         self.live = live
         self.clock_flag = 0
+        """Flag of all readings while the system time is not known to be right."""
         self.polled = 0
         self.bad = 0
         self._records = dict(records or {})
@@ -93,6 +94,11 @@ class Pipeline:
     def condition(self, alarm: str, active: bool, detail: str) -> None:
         """A technical condition began or ended."""
         self._commit(self.engine.condition(alarm, active, time.monotonic(), time.time_ns(), detail))
+
+    def clock_set(self, *, trusted: bool) -> None:
+        """The system clock was stepped, or its time is known to be right from now on."""
+        self.engine.clock_set(time.monotonic(), time.time_ns(), trusted=trusted)
+        self._commit([])
 
     def record(self, event: Event) -> None:
         """Journal an event that concerns no alarm."""

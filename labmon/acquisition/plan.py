@@ -41,7 +41,7 @@ class Catalogue(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Slot:
     """One recorded channel of a query: which outcome it takes, and value = outcome * scale + offset."""
 
@@ -50,6 +50,9 @@ class Slot:
     scale: float
     offset: float
     flags: int
+    """Of every reading; `Plan.mark_overdue` keeps them."""
+    due: dt.date | None = None
+    """The last day of its calibration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +111,30 @@ class Plan:
     channels: list[LimitedChannel] = field(default_factory=list)
     drivers: dict[str, Driver] = field(default_factory=dict)
 
+    def mark_overdue(self, today: dt.date) -> None:
+        """Mark the channels whose calibration is overdue on this day, and no others, in all readings from now on."""
+        slots = (slot for line in self.lines for d in line.devices for query in d.queries for slot in query.slots)
+        for slot in slots:
+            if slot.due is not None:
+                overdue = Flag.CALIBRATION_DUE if slot.due < today else 0
+                slot.flags = int(slot.flags & ~Flag.CALIBRATION_DUE | overdue)
+
 
 def make_plan(
     site: Site, profiles: Mapping[str, Profile], catalogue: Catalogue, report: Report, today: dt.date
 ) -> Plan:
     """Resolve a site. Every mismatch with the drivers goes to `report`; what is wrong is left out of the plan."""
-    return _Planner(site, profiles, catalogue, report, today).plan()
+    plan = _Planner(site, profiles, catalogue, report).plan()
+    plan.mark_overdue(today)
+    return plan
 
 
 class _Planner:
-    def __init__(
-        self, site: Site, profiles: Mapping[str, Profile], catalogue: Catalogue, report: Report, today: dt.date
-    ) -> None:
+    def __init__(self, site: Site, profiles: Mapping[str, Profile], catalogue: Catalogue, report: Report) -> None:
         self.site = site
         self.profiles = profiles
         self.catalogue = catalogue
         self.report = report
-        self.today = today
         self.drivers: dict[str, Driver] = {}
         self.devices: dict[str, Device] = {}
         self.channels: dict[str, Channel] = {}
@@ -271,9 +281,10 @@ class _Planner:
             for path, channel in wanted.get(spec.id, ()):
                 made = self._channel(path, config, driver, query, spec, channel, every)
                 if made is not None:
-                    column, (key, scale, offset, flags) = made
+                    column, (key, scale, offset) = made
                     columns.append(column)
-                    slots.append(Slot(index, key, scale, offset, flags))
+                    flags = 0 if driver.proven else int(Flag.MAP_NOT_PROVEN)
+                    slots.append(Slot(index, key, scale, offset, flags, _due(channel)))
         if not slots:
             return None
         layout = Layout(f"{config.id}.{query.name}", tuple(columns))
@@ -288,7 +299,7 @@ class _Planner:
         spec: ChannelSpec,
         channel: ChannelConfig,
         every: float,
-    ) -> tuple[Column, tuple[str, float, float, int]] | None:
+    ) -> tuple[Column, tuple[str, float, float]] | None:
         key = channel_key(device.id, channel.id)
         unit = channel.unit or spec.unit
         try:
@@ -332,7 +343,7 @@ class _Planner:
         self.limited.append(
             LimitedChannel(key, device.id, unit, every, query.kind == "record", channel.limits or "", profile)
         )
-        return column, (key, scale, offset, self._flags(channel, driver))
+        return column, (key, scale, offset)
 
     def _profile(self, path: Path, channel: ChannelConfig, unit: str) -> Profile | None:
         if channel.limits is None:
@@ -351,13 +362,6 @@ class _Planner:
             return None
         return profile
 
-    def _flags(self, channel: ChannelConfig, driver: Driver) -> int:
-        flags = 0 if driver.proven else Flag.MAP_NOT_PROVEN
-        due = channel.calibration.due if channel.calibration else None
-        if due is not None and dt.date.fromisoformat(due) < self.today:
-            flags |= Flag.CALIBRATION_DUE
-        return int(flags)
-
 
 def _decimals(decimals: int, scale: float) -> int:
     """Decimals worth showing after a conversion: ppm without any are per cent with three."""
@@ -373,3 +377,8 @@ def _preferred(driver: Driver, medium: str) -> Framing:
 
 def _or(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(dict.fromkeys(names))
+
+
+def _due(channel: ChannelConfig) -> dt.date | None:
+    due = channel.calibration.due if channel.calibration else None
+    return None if due is None else dt.date.fromisoformat(due)

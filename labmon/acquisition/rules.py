@@ -21,6 +21,9 @@ SETTLED = 30.0
 alarm, and not a notice each time. It spans the three polls and the rest of a device that is polled every 5 s."""
 STEADY = 60.0
 """The same for the gateway's own troubles: a disk, a broker or a mail server that stumbles every few seconds."""
+CLOCK = 300.0
+"""A gateway without a clock of its own starts with a wrong time, and its time service needs a while: neither that nor a
+time server that is away for minutes is an alarm. The readings are marked meanwhile."""
 RECORD_SILENCE = 900.0
 """A counter's own sample interval is not known to the site file: silence of records is told after 15 minutes, or as
 the profile says."""
@@ -30,8 +33,9 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
     """Every rule of a site; alarm ids are unique."""
     rules: list[Rule] = []
     for channel in plan.channels:
-        rules += _limits(channel)
-        rules += _measured(channel)
+        silence = _silence(channel)
+        rules += _limits(channel, silence)
+        rules += _measured(channel, silence)
     for line in plan.lines:
         rules.append(_technical(f"line.{line.id}.lost", line=line.id, on=5.0, off=SETTLED))
         for device in line.devices:
@@ -40,6 +44,7 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
                 rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
     rules.append(_technical("gateway.journal", off=STEADY))
     rules.append(_technical("gateway.fault", off=STEADY))
+    rules.append(_technical("gateway.clock", on=CLOCK, off=STEADY))
     if site.mqtt is not None:
         rules.append(_technical("gateway.broker", on=60.0, off=STEADY))
     for store in site.stores:
@@ -62,20 +67,25 @@ def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0,
     )
 
 
-def _limits(channel: LimitedChannel) -> Iterator[Rule]:
+def _limits(channel: LimitedChannel, silence: float) -> Iterator[Rule]:
     if channel.profile is None:
         return
     scale, offset = _linear(channel.profile.unit, channel.unit)
     delta = _delta(channel.profile.unit, channel.unit)
     for limit in channel.profile.limits:
         if limit.high is not None:
-            yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta)
+            yield _limit(channel, limit, "high", limit.high * scale + offset, limit.dead_band * delta, silence)
         if limit.low is not None:
-            yield _limit(channel, limit, "low", limit.low * scale + offset, limit.dead_band * delta)
+            yield _limit(channel, limit, "low", limit.low * scale + offset, limit.dead_band * delta, silence)
 
 
 def _limit(
-    channel: LimitedChannel, limit: Limit, direction: Literal["high", "low"], bound: float, dead_band: float
+    channel: LimitedChannel,
+    limit: Limit,
+    direction: Literal["high", "low"],
+    bound: float,
+    dead_band: float,
+    silence: float,
 ) -> LimitRule:
     return LimitRule(
         alarm=f"{channel.key}.{limit.level}-{direction}",
@@ -89,12 +99,18 @@ def _limit(
         off_delay=limit.off_delay,
         unit=channel.unit,
         cls=AlarmClass(limit.level),
+        unmeasured_after=silence,
     )
 
 
-def _measured(channel: LimitedChannel) -> Iterator[Rule]:
-    ordinary = RECORD_SILENCE if channel.record else max(SILENCE_PERIODS * channel.every, SILENCE_FLOOR)
-    silence = channel.profile.silence if channel.profile and channel.profile.silence else ordinary
+def _silence(channel: LimitedChannel) -> float:
+    """Seconds without a sign of the instrument after which a channel is silent."""
+    if channel.profile and channel.profile.silence:
+        return channel.profile.silence
+    return RECORD_SILENCE if channel.record else max(SILENCE_PERIODS * channel.every, SILENCE_FLOOR)
+
+
+def _measured(channel: LimitedChannel, silence: float) -> Iterator[Rule]:
     bad = channel.profile.bad_quality if channel.profile and channel.profile.bad_quality else silence
     yield SilenceRule(alarm=f"{channel.key}.silence", channel=channel.key, after=silence)
     yield QualityRule(alarm=f"{channel.key}.quality", channel=channel.key, after=bad)

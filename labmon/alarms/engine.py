@@ -44,7 +44,10 @@ class AlarmEngine:
         self._alarms = made.alarms
         self._watches = made.watches
         self._services = made.services
-        self._service_due = {device: _deadline(record.until, mono, now) for device, record in made.services.items()}
+        self._service_due = {device: _remaining(record, mono, now) for device, record in made.services.items()}
+        self._clock_right = False
+        self._by_wall = set(made.services)
+        """Devices whose end was read from the disk, and not yet by a system clock that is known to be right."""
         self._sort()
         self._news = made.events
         self._changed: dict[str, Alarm] = {alarm.rule.alarm: alarm for alarm in made.changed}
@@ -71,6 +74,7 @@ class AlarmEngine:
         made = reconfigure(standing, change, self._plant, plant, Applied(user, mono, now))
         self._plant = plant
         self._service_due = {device: due for device, due in self._service_due.items() if device in self._services}
+        self._by_wall &= self._services.keys()
         self._sort()
         for waiting in (self._changed, self._delayed, self._peaks):
             for name in change.removed & waiting.keys():
@@ -97,7 +101,9 @@ class AlarmEngine:
         for device, record in made.services.items():
             if device not in self._services:
                 self._services[device] = record
-                self._service_due[device] = _deadline(record.until, mono, now)
+                self._service_due[device] = _remaining(record, mono, now)
+                if not self._clock_right:
+                    self._by_wall.add(device)
                 for alarm in self._by_device.get(device, []):
                     events += self._apply(alarm, TakeOut(record.user, record.reason), mono, now)
         self._changed |= {alarm.rule.alarm: self._alarms[alarm.rule.alarm] for alarm in made.changed}
@@ -183,6 +189,26 @@ class AlarmEngine:
             self._due = min(self._due, mono)
         return events
 
+    def clock_set(self, mono: float, now: int, *, trusted: bool) -> None:
+        """Take note that the system clock was stepped to `now`, or is known to be right from now on.
+
+        No delay moves for it, and no end of a time out of service that was given in this run: that is as long as it was
+        meant to be, and only its `until` is told anew. An end from an earlier run is known by the wall clock alone, so
+        it is looked up again until that clock was right once.
+        """
+        for device, record in self._services.items():
+            if device in self._by_wall:
+                self._service_due[device] = _remaining(record, mono, now)
+            elif record.until is not None:
+                until = now + round((self._service_due[device] - mono) * 1e9)
+                if abs(until - record.until) >= 10**9:
+                    record = self._services[device] = replace(record, until=until)
+                    self._saved_else[SERVICE_PREFIX + device] = record.to_bytes()
+        if trusted:
+            self._clock_right = True
+            self._by_wall.clear()
+        self._due = min(self._due, *self._service_due.values(), mono)
+
     # Commands
 
     def acknowledge(self, alarm: str, occurrence: str, user: str, reason: str, mono: float, now: int) -> list[Event]:
@@ -211,7 +237,8 @@ class AlarmEngine:
         if (before := self._services.get(device)) is not None:
             record = replace(record, since=before.since)
         self._services[device] = record
-        self._service_due[device] = _deadline(until, mono, now)
+        self._service_due[device] = math.inf if until is None else mono + (until - now) / 1e9
+        self._by_wall.discard(device)
         self._saved_else[SERVICE_PREFIX + device] = record.to_bytes()
         self._due = min(self._due, self._service_due[device])
         detail = "until it is put back" if until is None else f"until {_text(until)}"
@@ -337,8 +364,14 @@ def _only_peak(before: State, after: State) -> bool:
     return replace(before, value=after.value, peak=after.peak, peak_time=after.peak_time) == after
 
 
-def _deadline(until: int | None, mono: float, now: int) -> float:
-    return math.inf if until is None else mono + (until - now) / 1e9
+def _remaining(record: OutOfService, mono: float, now: int) -> float:
+    """Monotonic time of an end that was saved: never farther off than it was when it was given.
+
+    A gateway without a battery may start years in the past, and would keep the device out of service for them.
+    """
+    if record.until is None:
+        return math.inf
+    return mono + min(record.until - now, record.until - record.since) / 1e9
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

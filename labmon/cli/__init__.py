@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import labmon
+from labmon.cli.archive import backup, restore
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.group import Group
 from labmon.cli.orders import alarm, device, reload, status, user
@@ -27,3 +28,5 @@ main.add_command(device)
 main.add_command(reload)
 main.add_command(status)
 main.add_command(user)
+main.add_command(backup)
+main.add_command(restore)

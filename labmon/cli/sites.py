@@ -50,7 +50,7 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
     return run_to_end(main, factory)
 
 
-def _load(site: Path) -> Loaded:
+def load_or_exit(site: Path) -> Loaded:
     """Load, or print every error and exit 2."""
     from labmon.acquisition.load import load
 
@@ -73,7 +73,7 @@ def check(site: Path, as_json: bool) -> None:
     """Check a site file and print what it will poll, deliver and store. Connects to nothing."""
     from labmon.daemon.checked import summary, text
 
-    found = summary(_load(site))
+    found = summary(load_or_exit(site))
     click.echo(orjson.dumps(found).decode() if as_json else text(found))
 
 
@@ -90,7 +90,7 @@ def run(site: Path, level: str) -> None:
     gc.disable()  # until the daemon stands: collections cost a tenth of its start and find nothing
     from labmon.daemon.daemon import serve
 
-    loaded = _load(site)
+    loaded = load_or_exit(site)
     start_logging(level)
     sys.exit(run_loop(serve(loaded)))
 
@@ -107,7 +107,7 @@ def ingest(site: Path, store: str | None, level: str) -> None:
     from labmon.config.secrets import SecretError
     from labmon.ingest.process import IngestNotConfigured, run_ingest
 
-    loaded = _load(site)
+    loaded = load_or_exit(site)
     start_logging(level)
 
     def again() -> Site | None:

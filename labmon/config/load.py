@@ -103,6 +103,8 @@ def _library(data: dict[str, Any], folder: FilePath) -> Library:
 
 def secrets_of(part: object, path: Path = ()) -> Iterator[tuple[Path, Secret]]:
     """Every secret that a site (or a part of one) refers to, with the path to its place in the file."""
+    if isinstance(part, (str, float, int)) or part is None:
+        return  # most of what a large site holds
     if isinstance(part, Secret):
         yield path, part
     elif isinstance(part, BaseModel):

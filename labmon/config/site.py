@@ -29,11 +29,20 @@ class SiteHead(Strict):
     timezone: str = "UTC"
 
 
+class ClockConfig(Strict):
+    """For a gateway whose clock is kept right by something that does not tell the kernel."""
+
+    trusted: Text
+    """The reason why its times are right; it is recorded with the site file."""
+
+
 class GatewayHead(Strict):
     """Which gateway of the site this file configures."""
 
     id: Id
     name: Text | None = None
+    clock: ClockConfig | None = None
+    """Left out: the kernel is asked whether the clock is synchronised."""
 
 
 class AreaConfig(Strict):

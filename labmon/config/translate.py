@@ -12,8 +12,8 @@ from pydantic import BaseModel, Discriminator, Tag, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from labmon.config.builder import scalar
 from labmon.config.errors import ConfigError, Path, Positions, did_you_mean, one_of, path_text
-from labmon.config.parse import scalar
 from labmon.config.types import Secret
 
 _MESSAGES = {

@@ -41,6 +41,7 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         "channels": len(plan.channels),
         "readings-per-day": round(sum(86400 / every * count for count, every in queries)),
         "alarms": len(loaded.rules),
+        "clock-trusted": site.gateway.clock.trusted if site.gateway.clock else None,
         "broker": f"{site.mqtt.host}:{site.mqtt.port}" if site.mqtt else None,
         "stores": [store.id for store in site.stores],
         "notices": [
@@ -70,6 +71,8 @@ def text(found: dict[str, Any]) -> str:
         f"{found['channels']} channels, {found['readings-per-day']:,} readings a day, {found['alarms']} alarms",
         f"delivers to broker {found['broker'] or '(none)'}, stores {', '.join(found['stores']) or '(none)'}",
     ]
+    if found["clock-trusted"]:
+        rows.append(f"clock trusted, not asked whether it is synchronised: {found['clock-trusted']}")
     for route in found["notices"]:
         where = ", ".join(route["areas"]) if route["areas"] else "all areas"
         ways = f"to {', '.join(route['to'])} by {', '.join(route['by'])}"

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable
+from datetime import date
 
 import labmon
 from labmon.acquisition.load import Loaded
@@ -17,7 +18,7 @@ from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
 from labmon.alarms.engine import AlarmEngine
 from labmon.config.site import Site
-from labmon.daemon.clock import ClockWatch
+from labmon.daemon.clock import ClockWatch, moment
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket, answers
 from labmon.daemon.fault_alarm import ALARM, FaultAlarm
@@ -28,6 +29,7 @@ from labmon.daemon.parts import Parts
 from labmon.daemon.reload import Reload
 from labmon.daemon.report import Report
 from labmon.daemon.watchdog import Watchdog
+from labmon.health.clock import ClockSource, kernel_clock
 from labmon.health.line import LineHealth
 from labmon.health.notify import READY, STOPPING, notify, status
 from labmon.journal.committer import Pace
@@ -59,7 +61,7 @@ READ = 2.0
 class Daemon:
     """One gateway. `run()` works until `stop` is set."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, clock: ClockSource = kernel_clock) -> None:
         if loaded.site is None or loaded.plan is None:
             raise ValueError("a site file with errors cannot be run")
         self._hold(loaded, loaded.site, loaded.plan)
@@ -73,10 +75,13 @@ class Daemon:
             Callbacks(self._committed, self.outside.urgent, lambda _: self._tell_journal(), self._journal_opened),
             pace=Pace(commit_every=config.commit_every),
             retention=retention(self.site),
+            clock_trusted=lambda: self.clock is not None and self.clock.trusted,
         )
         self.parts = Parts(self.fault)
         self.reload = Reload(self)
         self.fault_alarm = FaultAlarm()
+        self.clock: ClockWatch | None = None
+        self._clock_source = clock
         self.control: ControlSocket | None = None
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
         self._remembers = True
@@ -96,6 +101,8 @@ class Daemon:
         self._hold(loaded, loaded.site, loaded.plan)
         self.commands.users = users = {user.id: user for user in self.site.users}
         self.commands.plant = self.plant
+        if self.clock is not None:
+            self.clock.reason = _trusted(self.site)
         if self.control is not None:
             self.control.know(users)
         self.outside.take(self.site, self.plan)
@@ -144,11 +151,15 @@ class Daemon:
         users = {user.id: user for user in self.site.users}
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
-        self.clock = ClockWatch(pipeline)
+        self.clock = ClockWatch(pipeline, self._clock_source, _trusted(self.site), self._new_day)
         self.configured(_starter())
         now = time.time_ns()
         self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
+        self.clock.look(*moment())  # the first reading must know
         self._tell_journal()
+
+    def _new_day(self, day: date) -> None:
+        self.plan.mark_overdue(day)
 
     async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
         """Alarm states and last records of the run before; none where the journal cannot be read now."""
@@ -196,7 +207,8 @@ class Daemon:
         for plan in self.plan.lines:
             self.lines.start(plan)
         self.parts.keep("alarms", self._ticks)
-        self.parts.keep("clock", self.clock.run)
+        if self.clock is not None:
+            self.parts.keep("clock", self.clock.run)
         if not self._remembers:
             self.parts.keep("alarm states", self._remember)
         await self.parts.begun()
@@ -300,6 +312,11 @@ def retention(site: Site) -> Retention:
     """How a site keeps its readings."""
     config = site.journal
     return Retention(config.keep_readings, config.size, tuple(f"record.{store.id}" for store in site.stores))
+
+
+def _trusted(site: Site) -> str:
+    """Why the site trusts its clock whatever the kernel says of it; empty where it does not."""
+    return site.gateway.clock.trusted if site.gateway.clock else ""
 
 
 def _starter() -> str:

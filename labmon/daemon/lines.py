@@ -42,10 +42,6 @@ class Lines:
         if polling is not None and not await self._parts.end(f"line {line}", END):
             await polling.leave()
 
-    def renew(self, plan: LinePlan) -> None:
-        """A line that goes on as it is was loaded again: only how its readings are marked may differ."""
-        self._polled[plan.id].renew(plan)
-
     def arrange(self, order: list[str]) -> None:
         """Have the health of these lines, and of no others, in this order."""
         found = {line: self.health.get(line) or LineHealth(line) for line in order}

@@ -153,7 +153,7 @@ class Outside:
             settings,
             [store.id for store in self.site.stores],
             around,
-            session=self.started // 10**6,
+            session=journal.session or self.started // 10**6,
             since=self.started,
         )
 

@@ -70,12 +70,6 @@ class Polling:
         self.line = Line(self.plan, self._link, self._recorder, self._health)
         await self.line.run()
 
-    def renew(self, plan: LinePlan) -> None:
-        """The same line as it was loaded again: only how its readings are marked may differ."""
-        self.plan = plan
-        if self.line is not None:
-            self.line.renew(plan)
-
     async def leave(self) -> None:
         """It was ended and does not end: its port is made free, and nothing more is taken from it."""
         if self.line is not None:

@@ -187,9 +187,7 @@ class Reload:
         steps.do("its record in the journal", lambda: daemon.configured(by))
         steps.do("the alarms that it ended", lambda: daemon.pipeline.command([told, *events]))
         for plan in daemon.plan.lines:
-            if plan.id in change.lines.renewed:
-                steps.do(f"line {plan.id}", partial(lines.renew, plan))
-            elif plan.id not in change.lines.same:
+            if plan.id not in change.lines.same:
                 steps.do(f"line {plan.id}", partial(lines.start, plan))
         lines.arrange([plan.id for plan in daemon.plan.lines])
         if change.sections & {"journal", "stores"}:

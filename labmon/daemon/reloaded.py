@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from labmon import units
-from labmon.acquisition.difference import Difference
+from labmon.acquisition.difference import CLOCK, Difference
 from labmon.acquisition.load import Loaded
 from labmon.alarms.rule import LimitRule, Rule
 from labmon.config.site import Site
@@ -72,8 +72,6 @@ def rows_of(change: Difference, old: Loaded, new: Loaded, behind: Mapping[str, i
     rows += [f"line {name}: removed" for name in lines.removed]
     rows.append(f"{_count(lines.same, 'line')} untouched")
     rows += _rules(change, {rule.alarm: rule for rule in old.rules})
-    if lines.renewed:
-        rows.append(f"marks of overdue calibrations as of today on {_named(lines.renewed)}")
     if old.site is not None and new.site is not None:
         rows += _sections(change, old.site, new.site, behind)
     if not change:
@@ -128,6 +126,8 @@ def _sections(change: Difference, old: Site, new: Site, behind: Mapping[str, int
     rows = []
     if change.plant:
         rows.append("names, places, grades or instructions changed")
+    if CLOCK in change.sections:
+        rows.append("whether the clock is trusted without asking changed")
     if "users" in change.sections:
         rows.append("users changed")
     if "mqtt" in change.sections:

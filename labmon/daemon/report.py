@@ -52,6 +52,7 @@ class Report:
                 "last": daemon.journal.last_seq,
                 "backlog": daemon.journal.backlog,
             },
+            "clock": daemon.clock.report(mono, now) if daemon.clock is not None else None,
             "cursors": daemon.outside.behind(),
             "lost": {"exchanges": daemon.journal.lost_exchanges},
             "missed": sum(d.missed_ticks for line in daemon.health.values() for d in line.devices.values()),

@@ -136,15 +136,21 @@ class Watchdog:
 
 
 def _left(memory: Path | None) -> float:
-    """Seconds for which no restart is to be asked for, because one was; 0 where none was."""
+    """Seconds for which no restart is to be asked for, because one was since the machine started; 0 where none was."""
     if memory is None:
         return 0.0
-    with suppress(OSError):
-        age = time.time() - memory.stat().st_mtime
-        return SPARED - age if 0 <= age < SPARED else 0.0
+    with suppress(OSError, ValueError):
+        boot, moment = memory.read_text().split()
+        age = time.monotonic() - float(moment)
+        return SPARED - age if boot == _boot() and 0 <= age < SPARED else 0.0
     return 0.0
 
 
 def _remember(memory: Path) -> None:
     with suppress(OSError):
-        memory.touch()
+        memory.write_text(f"{_boot()} {time.monotonic()}\n")
+
+
+def _boot() -> str:
+    """Names this run of the machine, within which all processes have one monotonic clock: it needs no right time."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

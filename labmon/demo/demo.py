@@ -29,6 +29,7 @@ from labmon.demo.scenario import EXPECTED, LAST_EXPECTED, SCENES
 from labmon.demo.tally import Tally, tally
 from labmon.demo.view import Facts, picture
 from labmon.demo.watch import Watch
+from labmon.health.clock import kernel_clock
 from labmon.journal.errors import JournalError
 
 STEP = 0.5
@@ -64,7 +65,8 @@ class Demo:
         self.facility = Facility(site)
         self.plant = self.facility.plan.plant
         self.watch = Watch(self.plant, self.facts, broker.port, found.protocol)
-        self.head = f"broker {found.name}   store {'InfluxDB' if self.influx else 'SQLite'}"
+        clock = "synchronised" if kernel_clock().synchronised else "not synchronised"
+        self.head = f"broker {found.name}   store {'InfluxDB' if self.influx else 'SQLite'}   clock {clock}"
         began = time.monotonic()
         result: Tally | None = None
         try:

@@ -213,15 +213,20 @@ class CompiledDriver:
         shown = {e.query for e in file.examples if e.readings is not None}
         self.proven = all(name in shown for name in file.queries)
         self.seen_on_hardware = any(e.origin.composed is None for e in file.examples)
+        self._queries: dict[str, list[CompiledQuery]] = {}
+        """By what they were made for: a query holds nothing of its device, so devices that are set alike share it."""
 
     def queries(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> list[CompiledQuery]:
         """The queries for one device. Raises ValueError when framing, address or parameters do not fit."""
-        setting = self.setting(framing, address, params)
-        return [
-            self.query(name, setting)
-            for name, query in self.file.queries.items()
-            if applies(query.when, setting.params)
-        ]
+        made_for = repr((framing, address, params))
+        if made_for not in self._queries:
+            setting = self.setting(framing, address, params)
+            self._queries[made_for] = [
+                self.query(name, setting)
+                for name, query in self.file.queries.items()
+                if applies(query.when, setting.params)
+            ]
+        return list(self._queries[made_for])
 
     def query(self, name: str, setting: Setting) -> CompiledQuery:
         """One query, for a setting already made. Raises ValueError for units that do not go together."""

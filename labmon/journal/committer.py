@@ -55,6 +55,8 @@ class Committer:
         self.last_seq = 0
         self.turns = 0
         """Turns begun: what is to be done now, or a pause."""
+        self.session: int | None = None
+        """Number of this run; None before a journal was open."""
         self._path = path
         self._buffer = buffer
         self._pace = pace
@@ -281,7 +283,7 @@ class Committer:
 
     async def _open(self, worker: Worker) -> bool:
         try:
-            store, last_seq = await self.watch.run(worker, "opening the journal", self._open_in_thread)
+            store, last_seq, session = await self.watch.run(worker, "opening the journal", self._open_in_thread)
         except Exception as error:  # noqa: BLE001 - whatever it is, the daemon runs and it is tried again
             self._failed("", error)
             return False
@@ -289,6 +291,7 @@ class Committer:
             self._attempted.set()
         self._store, self._condemned = store, None
         self.journal, self.last_seq = store.journal, last_seq
+        self.session = self.session or session
         if self._previous not in (None, store.journal):
             self._begin_anew()
         self._previous = store.journal
@@ -300,11 +303,12 @@ class Committer:
         self.watch.call(self._callbacks.on_open, store.journal, store.trouble)
         return True
 
-    def _open_in_thread(self) -> tuple[Store, int]:
+    def _open_in_thread(self) -> tuple[Store, int, int]:
         if self._abandoned:
             raise JournalUnavailable("the journal is closed")
         self._opened = self._open_store(self._path, condemned=self._condemned)
-        return self._opened, self._opened.last_seq()
+        least = (self.session or 0) * 10**6  # a journal begun anew in this run knows no number
+        return self._opened, self._opened.last_seq(), self._opened.begin_session(max(time.time_ns(), least))
 
     def _close(self) -> None:
         store, self._opened = self._opened, None

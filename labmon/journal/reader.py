@@ -60,6 +60,10 @@ class Reader:
         """Close the connection."""
         self._db.close()
 
+    def copy_into(self, target: sqlite3.Connection) -> None:
+        """Copy the whole database, as of one moment."""
+        self._db.backup(target)
+
     def query(self, query: str, *arguments: Any) -> list[Any]:
         """The rows that a query of the journal's tables gives."""
         with translated(f"{self._path}: read"):

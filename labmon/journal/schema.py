@@ -153,13 +153,13 @@ def _expected(steps: list[tuple[str, ...]]) -> dict[str, str]:
         model.close()
 
 
-def set_aside(path: Path, mark: str) -> Path:
-    """Rename a damaged journal with its log, so that nothing of it is lost. Raises OSError."""
-    aside = path.with_name(f"{path.name}.damaged-{mark}")
+def set_aside(path: Path, mark: str, word: str = "damaged") -> Path:
+    """Rename a journal with its log, so that nothing of it is lost. Raises OSError."""
+    aside = path.with_name(f"{path.name}.{word}-{mark}")
     number = 1
     while aside.exists():
         number += 1
-        aside = path.with_name(f"{path.name}.damaged-{mark}-{number}")
+        aside = path.with_name(f"{path.name}.{word}-{mark}-{number}")
     # The log first: a new journal must never begin with an old one's log beside it.
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)

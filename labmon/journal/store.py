@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -36,6 +36,8 @@ class Store(Reader):
         self._inode = path.stat().st_ino
         self._layouts: dict[bytes, int] = {}
         self._layout_of: dict[Packer, int] = {}
+        self._session: int | None = None
+        """Number of this run, until it is written down."""
         self.trouble: str | None = None
         """What was wrong with the file that stood here before, and where it lies now; None when all was well."""
 
@@ -132,8 +134,11 @@ class Store(Reader):
                 rows, events = self._entries(group, last + 1, learnt)
                 self._db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", rows)
                 self._states(group)
+                if self._session is not None:
+                    self._db.execute("INSERT OR REPLACE INTO meta VALUES ('session', ?)", (str(self._session),))
                 if removed:
                     self._remove(removed, last)
+        self._session = None
         self._layout_of.update(learnt)
         self._layouts.update((packer.body, seq) for packer, seq in learnt.items())
         return Committed(last + 1, last + len(rows), events) if rows else Committed(None, None, [])
@@ -206,6 +211,15 @@ class Store(Reader):
             [(store, seq, why[:_WHY], time) for store, seq, why, time in group.quarantined],
         )
 
+    def begin_session(self, now: int) -> int:
+        """A number that is higher than at every earlier start on this journal, also when the clock was set back.
+
+        That of the millisecond (`now` in UTC ns), or the last one and one more. The next commit writes it down.
+        """
+        row = self.query("SELECT value FROM meta WHERE name = 'session'")
+        self._session = max(now // 10**6, int(row[0][0]) + 1 if row and row[0][0].isdigit() else 0)
+        return self._session
+
     def advance(self, name: str, seq: int) -> None:
         """Move a cursor to `seq`; it never goes back. Raises ValueError beyond the last entry."""
         if seq > self.last_seq():
@@ -233,6 +247,16 @@ class Store(Reader):
             int(self.query(f"PRAGMA {name}")[0][0]) for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * page
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Nobody opens the journal at `path` meanwhile. Raises JournalInUse, JournalUnavailable."""
+    lock = _take_lock(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _take_lock(path: Path) -> int:

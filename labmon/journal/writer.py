@@ -64,6 +64,11 @@ class JournalWriter:
         return self._committer.last_seq
 
     @property
+    def session(self) -> int | None:
+        """Number of this run, higher than that of every run before on this journal; None before it was open once."""
+        return self._committer.session
+
+    @property
     def health(self) -> JournalHealth:
         """How the disk does."""
         return self._committer.watch.health

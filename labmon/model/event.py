@@ -51,6 +51,8 @@ class EventKind(StrEnum):
     COMMAND = "command"
     """A command was carried out or refused; the detail says which."""
     CLOCK_STEP = "clock-step"
+    CLOCK_STATE = "clock-state"
+    """Whether the system time can be trusted, at the start and with each change; the detail says why."""
     GAP = "gap"
     """Something that should be in the record is not; the detail counts it."""
     FAULT = "fault"

@@ -8,7 +8,7 @@ from labmon.model.event import AlarmClass, Event
 from labmon.notices import technical
 from labmon.notices.matter import ACTIVE, UNACKNOWLEDGED, Matter, listed, since, standing
 from labmon.notices.notice import NoticeKind
-from labmon.notices.words import between
+from labmon.notices.words import duration
 
 _TITLE = "What to do:"
 _ASSESS = "  Have the material assessed by the site's procedure before it is used."
@@ -78,7 +78,7 @@ def _acknowledged_what(matter: Matter) -> str:
 def _cleared(matter: Matter) -> str:
     event = matter.event
     what = "The fault lasted" if matter.technical else "It was out of limits for"
-    lasted = f" {what} {between(event.since, event.time)}." if event.since is not None else ""
+    lasted = f" {what} {matter.lasted}." if matter.lasted else ""
     if matter.technical:
         return f"{matter.sentence_name} {matter.words.over}.{lasted}"
     value = f": {matter.quantity(event.value)}" if event.value is not None else ""
@@ -105,7 +105,7 @@ def _now(matter: Matter) -> list[str]:
     view, moment = matter.view, matter.short(matter.situation.now)
     lines = [f"Now ({moment}): {_standing_now(matter)}."]
     if matter.late:
-        waited = between(matter.story.oldest, matter.situation.now)
+        waited = duration(matter.situation.waited)
         lines.append(f"This message waited {waited}: it could not be sent before.")
     if view is None or view.state not in ACTIVE or matter.technical:
         return lines

@@ -44,7 +44,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a channel knows of the rest: what all texts share, alarms now, where conditions and events go, the clock."""
+    """What a channel knows of the rest: what all texts share, alarms now, where conditions and events go, clocks."""
 
     house: House
     views: Callable[[], Sequence[AlarmNow]]
@@ -52,6 +52,8 @@ class Surroundings:
     on_event: Callable[[Event], None]
     told: Callable[[str, str, tuple[str, str]], None]
     clock: Callable[[], int]
+    monotonic: Callable[[], float] = time.monotonic
+    """How long a message has waited is told by this one."""
 
 
 class NoticeChannel:
@@ -174,7 +176,8 @@ class NoticeChannel:
     async def _tell(self, batch: list[tuple[Mailbox, Pending]]) -> None:
         around = self._around
         people = [box.person for box, _ in batch]
-        situation = Situation(around.clock(), list(around.views()), [p.name for p in people], self.id)
+        waited = around.monotonic() - batch[0][1].begun
+        situation = Situation(around.clock(), list(around.views()), [p.name for p in people], self.id, waited)
         notice = write(around.house, batch[0][1], situation)
         if _pointless(batch[0][1], situation):
             await asyncio.gather(*(box.done(story) for box, story in batch))

@@ -47,7 +47,7 @@ class Mailbox:
     turn moves a cursor of its own alarm (`<name>.ahead.<alarm>`), which keeps that window to the one message.
     """
 
-    def __init__(self, name: str, person: Person, journal: Journal, hold: float, clock: Callable[[], int]) -> None:
+    def __init__(self, name: str, person: Person, journal: Journal, hold: float, clock: Callable[[], float]) -> None:
         self.name = name
         self.person = person
         self.read = 0
@@ -86,8 +86,11 @@ class Mailbox:
         if event.alarm and self.read < seq and event.alarm not in self._ahead:
             self._ahead[event.alarm] = await self._journal.cursor(self._ahead_name(event.alarm))
 
-    def put(self, seq: int | None, event: Event) -> bool:
-        """Take an event that is for this person; True when it makes something new to tell."""
+    def put(self, seq: int | None, event: Event, age: float) -> bool:
+        """Take an event that is for this person; True when it makes something new to tell.
+
+        `age`: seconds since labmon knew of it.
+        """
         if seq is not None and seq <= self._ahead.get(event.alarm, 0):
             return False
         if seq is not None and event.uid in self._sent_unjournaled:
@@ -100,7 +103,7 @@ class Mailbox:
                 return False
         story = self._waiting.get(event.alarm)
         if story is None:
-            story = start(seq, event)
+            story = start(seq, event, self._clock() - age)
         else:
             story.fold(seq, event)
         if story.empty:
@@ -108,8 +111,7 @@ class Mailbox:
             return False
         self._waiting[event.alarm] = story
         if story.kind is NoticeKind.NOT_MEASURED:
-            age = min(max((self._clock() - event.detected) / 1e9, 0.0), self._hold)
-            self._not_before[event.alarm] = time.monotonic() + self._hold - age
+            self._not_before[event.alarm] = time.monotonic() + max(self._hold - age, 0.0)
         else:
             self._not_before.pop(event.alarm, None)
         return True

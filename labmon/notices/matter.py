@@ -10,7 +10,7 @@ from labmon.model.plant import Plant
 from labmon.notices import technical
 from labmon.notices.notice import AlarmNow, NoticeKind
 from labmon.notices.pending import Pending
-from labmon.notices.words import SiteClock, decimals_to_tell, quantity
+from labmon.notices.words import SiteClock, between, decimals_to_tell, quantity
 
 ACTIVE = (AlarmState.UNACK, AlarmState.ACKED)
 UNACKNOWLEDGED = (AlarmState.UNACK, AlarmState.RTNUN, AlarmState.LATCH_UNACK)
@@ -44,12 +44,16 @@ class House:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """The moment when a message is made: the time (UTC ns), all alarms not normal, who gets it, by which channel."""
+    """The moment when a message is made: the time (UTC ns), all alarms not normal, who gets it, by which channel.
+
+    `waited`: seconds since labmon knew of what it tells.
+    """
 
     now: int
     alarms: Sequence[AlarmNow]
     to: Sequence[str]
     by: str
+    waited: float = 0.0
 
     def of(self, alarm: str) -> AlarmNow | None:
         """How this alarm stands now; None when it is normal."""
@@ -90,6 +94,12 @@ class Matter:
         if self.late:
             return None
         return self.event.state or (AlarmState.UNACK if self.kind is NoticeKind.RAISED else None)
+
+    @property
+    def lasted(self) -> str:
+        """From the beginning of the condition to the event. Unknown for the clock, which may have been set between."""
+        event = self.event
+        return "" if event.since is None or event.alarm == "gateway.clock" else between(event.since, event.time)
 
     @property
     def sentence_name(self) -> str:

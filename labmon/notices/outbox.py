@@ -44,7 +44,8 @@ class Notifier:
     A person who is new on a channel is told of what happens from then on. A channel that fails, or a person who is
     refused, is the condition `gateway.notices.<channel>`, reported by `on_condition(alarm, active, detail)`.
 
-    `views` gives the alarms that are not normal now. `users` are named in texts. `clock` gives UTC ns.
+    `views` gives the alarms that are not normal now. `users` are named in texts. `clock` gives UTC ns,
+    `monotonic` the seconds by which messages are late.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Notifier:
         *,
         users: Iterable[User] = (),
         clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
         timing: Timing | None = None,
     ) -> None:
         users = list(users)
         self._journal = journal
         self._views = views
         self._clock = clock
+        self._monotonic = monotonic
         self._timing = timing or Timing()
         self._people = {person.id: person for person in config.people}
         self._routes = Routes(config, plant)
@@ -76,7 +79,7 @@ class Notifier:
             users={user.id: user.name for user in users},
             may=[user.name for user in users if user.role != "viewer"],
         )
-        around = Surroundings(house, views, on_condition, on_event, self._ledger.told, clock)
+        around = Surroundings(house, views, on_condition, on_event, self._ledger.told, clock, monotonic)
         self._channels = {
             channel.id: NoticeChannel(channel.id, _sender(channel, secret, plant), around, self._timing)
             for channel in config.channels
@@ -86,6 +89,8 @@ class Notifier:
         self._recent: dict[str, None] = {}
         self._new: list[Mailbox] = []
         self._began = 0
+        self._looked = monotonic()
+        """When the journal was last read to its end."""
         self._position = 0
         self._open_stored = 0
         self._unmoved = 0
@@ -97,6 +102,7 @@ class Notifier:
     def start(self) -> None:
         """Begin; needs neither the journal nor any server to work. Call within a running event loop."""
         self._began = self._clock()
+        self._looked = self._monotonic()
         for channel in self._channels.values():
             channel.start()
         self._feeder = kept("notices", self._feed)
@@ -135,6 +141,7 @@ class Notifier:
                     await stages[0]()
                     del stages[0]
                 await self._read(live=True)
+                self._looked = self._monotonic()
                 pause = 1.0
             except Exception as exc:  # noqa: BLE001 - the journal has an alarm of its own; notices go on from memory
                 log.warning("notices cannot use the journal: %s", exc)
@@ -210,10 +217,20 @@ class Notifier:
             self._recent[event.uid] = None
             if len(self._recent) > _RECENT:
                 del self._recent[next(iter(self._recent))]
+        age = self._age(event, live)
         for channel, person in self._whom(event, told):
             box = self._box((channel, person))
-            if box is not None and self._concerns(box, seq, event) and box.put(seq, event) and live:
+            if box is not None and self._concerns(box, seq, event) and box.put(seq, event, age) and live:
                 self._channels[channel].poke()
+
+    def _age(self, event: Event, live: bool) -> float:
+        """Seconds since labmon knew of an event.
+
+        Of an earlier run that is known by the wall clock alone. What comes now cannot be older than the last look into
+        the journal, whatever the wall clock says: it may have been set meanwhile.
+        """
+        age = max((self._clock() - event.detected) / 1e9, 0.0)
+        return min(age, self._monotonic() - self._looked) if live else age
 
     def _concerns(self, box: Mailbox, seq: int | None, event: Event) -> bool:
         if box in self._new:
@@ -247,7 +264,7 @@ class Notifier:
     def _add(self, target: Target) -> Mailbox:
         channel, person = target
         box = Mailbox(
-            _cursor_name(target), self._people[person], self._journal, self._timing.unmeasured_hold, self._clock
+            _cursor_name(target), self._people[person], self._journal, self._timing.unmeasured_hold, self._monotonic
         )
         self._channels[channel].mailboxes[person] = box
         return box

@@ -33,11 +33,12 @@ class Pending:
 
     Only the last occurrence is kept, with the count of earlier ones, so its size does not grow with an outage.
     `first` and `last` are journal sequence numbers (None: not read from the journal yet); `oldest` is when labmon knew
-    of the oldest event in it (UTC ns).
+    of the oldest event in it (UTC ns), `begun` the same in monotonic seconds: a step of the clock makes no news late.
     """
 
     alarm: str
     oldest: int
+    begun: float
     newest: Event
     first: int | None = None
     last: int | None = None
@@ -134,8 +135,8 @@ class Pending:
                 self.last = seq if self.last is None else max(self.last, seq)
 
 
-def start(seq: int | None, event: Event) -> Pending:
-    """A story that begins with `event`."""
-    pending = Pending(event.alarm, event.detected, event)
+def start(seq: int | None, event: Event, begun: float) -> Pending:
+    """A story that begins with `event`, of which labmon knows since `begun` (monotonic seconds)."""
+    pending = Pending(event.alarm, event.detected, begun, event)
     pending.fold(seq, event)
     return pending

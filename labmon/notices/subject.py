@@ -5,7 +5,6 @@ from __future__ import annotations
 from labmon.model.event import AlarmClass, AlarmState
 from labmon.notices.matter import ACTIVE, Matter, since, standing
 from labmon.notices.notice import NoticeKind
-from labmon.notices.words import between
 
 
 def subject(matter: Matter) -> str:
@@ -28,7 +27,7 @@ def _headline(matter: Matter) -> str:
         when = f"{matter.short(since(raised))} to {matter.short(event.time)}"
         over = "OVER, told late" if matter.late else "OVER at once"
         return f"{over}: {grade} {matter.in_words(raised, 'was')}, {when}"
-    lasted = f" after {between(event.since, event.time)}" if event.since is not None else ""
+    lasted = f" after {matter.lasted}" if matter.lasted else ""
     return f"CLEARED {grade} {_over(matter)}{lasted}"
 
 

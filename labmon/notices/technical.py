@@ -100,8 +100,9 @@ _GATEWAY = {
     "clock": Condition(
         "has a clock that cannot be trusted",
         "has a synchronised clock again",
-        "Times of readings and alarms may be wrong; they are marked. Alarms work.",
-        "Check the time server and the network.",
+        "The times of readings and alarms may be wrong; readings are marked uncertain for it. Values are as measured, "
+        "and alarms and their delays work.",
+        "Have an engineer check the gateway's time service, its time server and the network between them.",
     ),
 }
 _OTHER = Condition("has a technical fault", "has recovered", "", "")

@@ -12,15 +12,15 @@ from labmon.notices.notice import Notice, NoticeKind
 from labmon.notices.pending import Pending
 from labmon.notices.subject import subject
 
-_LATE = 60_000_000_000
-_LATE_UNMEASURED = 180_000_000_000
-"""A message that waited longer (ns) says so, and what holds now. One on a lost measurement is held back on purpose."""
+_LATE = 60.0
+_LATE_UNMEASURED = 180.0
+"""A message that waited for more seconds says so, and what holds now. A lost measurement is held back on purpose."""
 
 
 def write(house: House, story: Pending, situation: Situation) -> Notice:
     """The notice for what `story` tells, with what holds now. Never raises: a plain text replaces a faulty one."""
     kind = story.kind or NoticeKind.RAISED
-    late = situation.now - story.oldest > (_LATE_UNMEASURED if kind is NoticeKind.NOT_MEASURED else _LATE)
+    late = situation.waited > (_LATE_UNMEASURED if kind is NoticeKind.NOT_MEASURED else _LATE)
     try:
         matter = Matter(house, story, situation, kind, late)
         headline, text = subject(matter), body(matter)

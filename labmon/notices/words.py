@@ -85,9 +85,18 @@ class SiteClock:
         return f"{text} ({date}{world:%H:%M:%S} UTC)"
 
     def short(self, moment: int, now: int) -> str:
-        """`03:12`, with the date where that is not today's."""
+        """`03:12`, with the date where that is not today's, and with the zone in an hour that comes twice."""
         local = self._local(moment)
-        return f"{local:%H:%M}" if local.date() == self._local(now).date() else f"{local:%Y-%m-%d %H:%M}"
+        date = "" if local.date() == self._local(now).date() else f"{local:%Y-%m-%d} "
+        return f"{date}{local:%H:%M}{_which(local)}"
+
+
+def _which(local: datetime) -> str:
+    """What tells the two passes of an hour apart, when clocks are set back: ` CEST` or ` CET`; else nothing."""
+    first, second = local.replace(fold=0), local.replace(fold=1)
+    if first.utcoffset() == second.utcoffset():
+        return ""
+    return f" {local.tzname()}" if first.tzname() != second.tzname() else f" {local:%z}"
 
 
 def utc(moment: int) -> datetime:

@@ -355,3 +355,16 @@ def test_a_temperature_dead_band_is_a_difference(tmp_path: Path) -> None:
     loaded = read(tmp_path, site(line(incubator), profiles={"hot": profile}))
     limit: Any = next(r for r in loaded.rules if r.alarm == "i-1.temperature.alert-high")
     assert (limit.limit, limit.dead_band) == (pytest.approx(100.0), pytest.approx(5.0))
+
+
+def test_a_calibration_that_becomes_overdue_is_marked_from_then_on(tmp_path: Path) -> None:
+    """A gateway runs for years; and one without a battery learns only later which day it is."""
+    calibration = {"certificate": "C-1", "date": "2019-06-01", "due": "2026-11-22"}
+    loaded = read(tmp_path, site(line(PRESSURE | {"channels": [{"id": "pressure", "calibration": calibration}]})))
+    assert loaded.plan is not None
+    (slot,) = loaded.plan.lines[0].devices[0].queries[0].slots
+    found = []
+    for day in (dt.date(1970, 1, 1), dt.date(2026, 11, 22), dt.date(2026, 11, 23), dt.date(2026, 11, 22)):
+        loaded.plan.mark_overdue(day)
+        found.append(slot.flags)
+    assert found == [0, 0, Flag.CALIBRATION_DUE, 0]

@@ -101,6 +101,15 @@ def test_check_says_what_will_be_polled_and_delivered(site: Path, no_way_out: No
     assert sorted(path.name for path in site.parent.iterdir()) == ["site.yaml"], "it makes nothing"
 
 
+def test_check_says_when_the_clock_is_taken_on_trust(site: Path, tmp_path: Path, no_way_out: None) -> None:
+    assert "clock" not in run("check", site).output
+    path = write(tmp_path / "other.yaml", gateway={"id": "gw-1", "clock": {"trusted": "time card, SOP 815"}})
+    assert "clock trusted, not asked whether it is synchronised: time card, SOP 815" in run("check", path).output
+    for wrong, why in (({}, "gateway.clock.trusted: is missing"), ({"trusted": ""}, "must not be empty")):
+        result = run("check", write(tmp_path / "other.yaml", gateway={"id": "gw-1", "clock": wrong}))
+        assert (result.exit_code, why in result.output) == (2, True), result.output
+
+
 def test_check_as_json(site: Path, no_way_out: None) -> None:
     result = run("check", site, "--json")
     found = json.loads(result.stdout)

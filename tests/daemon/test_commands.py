@@ -14,7 +14,6 @@ from labmon.alarms.engine import AlarmEngine
 from labmon.alarms.errors import CommandRefused
 from labmon.alarms.rule import ConditionRule
 from labmon.config.site import User
-from labmon.daemon.clock import ClockWatch
 from labmon.daemon.commands import LONGEST_OUT, ROLES, Commands
 from labmon.model.event import AlarmClass, AlarmState, Event, EventKind
 from labmon.model.plant import Area, Device, LineInfo, Plant
@@ -159,30 +158,3 @@ def test_what_a_command_brought_along_is_recorded_in_bounds() -> None:
     bench.refused(long, "qa", {})
     for event in bench.record.events:
         assert all(len(text) <= 500 for text in event.to_dict().values() if isinstance(text, str))
-
-
-# ---------------------------------------------------------------- the clock
-
-
-@pytest.mark.parametrize("step", [3600.0, -3600.0, 1.5, -86400.0])
-def test_a_step_of_the_clock_is_an_event_once(step: float) -> None:
-    bench = Bench()
-    watch = ClockWatch(bench.pipeline)
-    wall, mono = watch.offset + 1000.0, 1000.0
-    assert watch.look(wall, mono) == 0.0
-    assert watch.look(wall + 1 + step, mono + 1) == pytest.approx(step, abs=1e-6)
-    assert watch.look(wall + 2 + step, mono + 2) == 0.0
-    (event,) = bench.record.events
-    assert event.kind is EventKind.CLOCK_STEP
-    assert f"{step:+.3f} s" in event.detail
-    assert event.time == pytest.approx((wall + 1 + step) * 1e9, abs=1000)
-    assert watch.steps == 1
-
-
-def test_a_clock_that_is_slewed_is_no_step() -> None:
-    """NTP slews by at most 0.5 ms a second; a thousand seconds of it are no event."""
-    bench = Bench()
-    watch = ClockWatch(bench.pipeline)
-    for second in range(1000):
-        assert watch.look(watch.offset + 1000.0 + second + 0.0005, 1000.0 + second) == 0.0
-    assert bench.record.events == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,31 +73,46 @@ def test_withheld_for_a_replacement_that_failed_and_given_again() -> None:
     assert bench.watchdog.withheld == ""
 
 
+def age(memory: Path, seconds: float) -> None:
+    """Let what is remembered have happened so long ago."""
+    boot, _ = memory.read_text().split()
+    memory.write_text(f"{boot} {time.monotonic() - seconds}")
+
+
 async def test_a_restart_for_a_part_is_asked_for_once_an_hour(tmp_path: Path, eventually: Any) -> None:
     """Where it did not help, the other lines are spared the next one."""
     memory = tmp_path / "journal.db.restarted"
     first = Bench(memory)
     first.parts.without_hope = ["line tcp"]
     assert WATCHDOG not in first.look(1)
-    await eventually(memory.exists)
+    await eventually(lambda: memory.exists() and len(memory.read_text().split()) == 2)
     assert WATCHDOG not in first.look(10), "it stands by it"
-    recent = time.time() - 30
-    os.utime(memory, (recent, recent))
+    age(memory, 30.0)
     again = Bench(memory)
     again.parts.without_hope = ["line tcp"]
     assert again.look(SPARED - 60) == [WATCHDOG] * int(SPARED - 60)
+    before = memory.read_text()
     assert again.look(120)[-1] != WATCHDOG
-    await eventually(lambda: memory.stat().st_mtime > recent + 10)
-    long_ago = time.time() - SPARED - 1
-    os.utime(memory, (long_ago, long_ago))
+    await eventually(lambda: len(memory.read_text().split()) == 2 and memory.read_text() != before)
+    age(memory, SPARED + 1)
     later = Bench(memory)
     later.parts.without_hope = ["line tcp"]
     assert WATCHDOG not in later.look(1)
 
 
+@pytest.mark.parametrize("text", ["", "nonsense", "another-boot 1.0", "a b c"])
+def test_what_cannot_be_understood_or_is_of_another_boot_spares_nobody(tmp_path: Path, text: str) -> None:
+    memory = tmp_path / "journal.db.restarted"
+    memory.write_text(text)
+    bench = Bench(memory)
+    bench.parts.without_hope = ["line tcp"]
+    assert WATCHDOG not in bench.look(1)
+
+
 def test_the_hour_does_not_hold_for_the_journal(tmp_path: Path) -> None:
     memory = tmp_path / "journal.db.restarted"
-    memory.touch()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    memory.write_text(f"{boot} {time.monotonic()}")
     bench = Bench(memory)
     bench.look(PATIENCE, turns=False)
     assert WATCHDOG not in bench.look(1, turns=False)

@@ -124,7 +124,7 @@ def write_site(folder: Path, **parts: Any) -> Path:
     site: dict[str, Any] = {
         "labmon": 1,
         "site": {"id": "lab", "name": "Laboratory"},
-        "gateway": {"id": "gw-1"},
+        "gateway": {"id": "gw-1", "clock": {"trusted": "test"}},
         "drivers": [str(DRIVERS)],
         "areas": [{"id": "room", "name": "Processing room", "grade": "C"}],
         "lines": [],

@@ -34,19 +34,23 @@ REPLY = 0.02
 class Clock:
     """Stands for the module `time`, on the loop's virtual time."""
 
+    stepped = 0.0
+    """Seconds by which somebody has set the system clock."""
+
     @staticmethod
     def monotonic() -> float:
         return asyncio.get_running_loop().time()
 
-    @staticmethod
-    def time_ns() -> int:
-        return BEGIN + round((asyncio.get_running_loop().time() - 1000.0) * 1e9)
+    @classmethod
+    def time_ns(cls) -> int:
+        return BEGIN + round((asyncio.get_running_loop().time() - 1000.0 + cls.stepped) * 1e9)
 
 
 @pytest.fixture
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (labmon.acquisition.line, labmon.acquisition.pipeline):
         monkeypatch.setattr(module, "time", Clock)
+    monkeypatch.setattr(Clock, "stepped", 0.0)
 
 
 class Wire:

@@ -26,7 +26,7 @@ def write_site(folder: Path, ports: Mapping[str, int], **parts: Any) -> Path:
     site: dict[str, Any] = {
         "labmon": 1,
         "site": {"id": "lab", "name": "Laboratory"},
-        "gateway": {"id": "gw-1"},
+        "gateway": {"id": "gw-1", "clock": {"trusted": "test"}},
         "areas": [{"id": "room", "name": "Processing room", "grade": "C"}],
         "profiles": {
             "co2": {

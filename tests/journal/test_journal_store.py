@@ -228,3 +228,38 @@ def test_a_migration_that_fails_leaves_the_older_journal(path: Path, monkeypatch
     assert store.trouble is None
     assert isinstance(store.entries_after(1, 1, MANY)[0].content, Exchange)
     store.close()
+
+
+MS = 10**6
+
+
+def session(path: Path, now: int, *groups: Group) -> int:
+    store = Store.open(path)
+    number = store.begin_session(now)
+    for one in groups:
+        store.commit(one)
+    store.close()
+    return number
+
+
+def test_the_number_of_a_run_grows_whatever_the_clock_says(path: Path) -> None:
+    """A gateway without a battery starts in the past; an older run's last will must not stand above it."""
+    written = group(events=[event()])
+    numbers = [session(path, now, written) for now in (NOW, NOW - 3600 * SECOND, 0, NOW + SECOND, NOW + SECOND)]
+    assert numbers == [NOW // MS, NOW // MS + 1, NOW // MS + 2, NOW // MS + 1000, NOW // MS + 1001]
+
+
+def test_a_full_disk_keeps_no_journal_from_opening(path: Path) -> None:
+    """The number is written with the first commit, and by nothing before."""
+    assert session(path, NOW) == NOW // MS
+    assert session(path, 0) == 0, "nothing was written"
+    assert session(path, 5 * MS, group(events=[event()])) == 5
+    assert session(path, 0) == 6
+
+
+def test_a_number_that_cannot_be_one_is_not_believed(path: Path) -> None:
+    session(path, NOW, group(events=[event()]))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE meta SET value = 'x' WHERE name = 'session'")
+    db.close()
+    assert session(path, NOW) == NOW // MS

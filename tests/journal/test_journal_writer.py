@@ -459,3 +459,24 @@ async def test_a_callback_that_fails_stops_nothing(path: Path) -> None:
         await writer.flushed()
     assert writer.last_seq == 3
     await writer.stop()
+
+
+async def test_a_run_has_one_number_also_when_its_journal_is_begun_anew(path: Path, eventually: Any) -> None:
+    first = JournalWriter(path, pace=SOON)
+    assert first.session is None
+    await first.start()
+    number = first.session
+    assert number is not None
+    path.write_bytes(b"x" * 4096)  # found at the next commit
+    first.record([event()])
+    first.flush()
+    before = first.journal
+    await eventually(lambda: first.journal not in (None, before))
+    await first.flushed()
+    assert first.session == number
+    await first.stop()
+    second = JournalWriter(path, pace=SOON)
+    await second.start()
+    assert second.session is not None
+    assert second.session > number
+    await second.stop()

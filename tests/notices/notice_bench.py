@@ -176,6 +176,8 @@ class Bench:
     conditions: list[tuple[str, bool, str]] = field(default_factory=list)
     records: list[Event] = field(default_factory=list)
     now: int = NOON
+    stepped: float = 0.0
+    """Seconds by which somebody has set the clock; no time has passed for them."""
     timing: Timing = FAST
     notifier: Notifier | None = None
     locked: bool = False
@@ -192,6 +194,7 @@ class Bench:
             self._secret,
             users=USERS,
             clock=lambda: self.now,
+            monotonic=lambda: (self.now - NOON) / SECOND - self.stepped,
             timing=self.timing,
         )
         self.notifier.start()

@@ -30,15 +30,17 @@ def house(plant=None) -> House:
 
 
 def story(*events: Event, journaled: bool = True) -> Pending:
-    pending = start(1 if journaled else None, events[0])
+    pending = start(1 if journaled else None, events[0], 0.0)
     for seq, further in enumerate(events[1:], 2):
         pending.fold(seq if journaled else None, further)
     return pending
 
 
 def letter(*events: Event, after: float = 1.0, views: list[View] | None = None, journaled: bool = True) -> Notice:
-    situation = Situation(NOON + round(after * SECOND), views or [], ["On Call", "Shift Lead"], "mail")
-    return write(house(), story(*events, journaled=journaled), situation)
+    told = story(*events, journaled=journaled)
+    now = NOON + round(after * SECOND)
+    waited = (now - told.oldest) / SECOND
+    return write(house(), told, Situation(now, views or [], ["On Call", "Shift Lead"], "mail", waited))
 
 
 ALERT = {"alarm": "incubator-1.co2.alert-low", "channel": "incubator-1.co2", "alarm_class": AlarmClass.ALERT}
@@ -116,6 +118,12 @@ def cases() -> dict[str, Notice]:
         ),
         "gateway-broker": letter(technical("gateway.broker")),
         "gateway-clock": letter(technical("gateway.clock", "cleared", 7200, state=NORM), after=7201),
+        "gateway-clock-raised": letter(
+            technical(
+                "gateway.clock",
+                detail="not synchronised: no time service keeps it, or the kernel was not told",
+            )
+        ),
         "everything-missing": letter(
             Event(EventKind.RAISED, NOON, NOON, alarm="lost-1.ghost.action-high", alarm_class=AlarmClass.ACTION)
         ),
@@ -197,3 +205,51 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_large_numbers_are_grouped() -> None:
     assert [number(v, 0) for v in (3520, 352_000, -40_000)] == ["3520", "352 000", "-40 000"]
+
+
+def berlin(hour: int, minute: int) -> int:
+    """A moment of 2026-10-25 in UTC: at 01:00 clocks in Berlin go back from 03:00 CEST to 02:00 CET."""
+    return (1_792_886_400 + hour * 3600 + minute * 60) * SECOND
+
+
+@pytest.mark.parametrize(
+    ("hour", "full", "short"),
+    [
+        (-1, "2026-10-25 01:30:00 CEST (2026-10-24 23:30:00 UTC)", "01:30"),
+        (0, "2026-10-25 02:30:00 CEST (00:30:00 UTC)", "02:30 CEST"),
+        (1, "2026-10-25 02:30:00 CET (01:30:00 UTC)", "02:30 CET"),
+        (2, "2026-10-25 03:30:00 CET (02:30:00 UTC)", "03:30"),
+    ],
+)
+def test_the_hour_that_comes_twice_is_told_apart(hour: int, full: str, short: str) -> None:
+    clock, moment = SiteClock("Europe/Berlin"), berlin(hour, 30)
+    assert clock.full(moment) == full
+    assert clock.short(moment, moment) == short
+    assert clock.short(moment, moment + 86400 * SECOND) == f"2026-10-25 {short}"
+
+
+def test_where_both_passes_have_one_name_the_offset_tells_them_apart() -> None:
+    """Pyongyang went back by half an hour at 2015-08-14 15:00 UTC, and its time was called KST before and after."""
+    clock, back = SiteClock("Asia/Pyongyang"), 1_439_564_400 * SECOND
+    texts = [clock.short(back + minutes * 60 * SECOND, back) for minutes in (-15, 15)]
+    assert texts == ["23:45 +0900", "23:45 +0830"]
+
+
+def test_the_hour_that_is_left_out_does_no_harm() -> None:
+    spring = 1_774_746_000 * SECOND  # 2026-03-29 01:00 UTC: 02:00 CET becomes 03:00 CEST
+    clock = SiteClock("Europe/Berlin")
+    minute = 60 * SECOND
+    assert [clock.short(spring + m * minute, spring) for m in (-1, 0, 30)] == ["01:59", "03:00", "03:30"]
+
+
+def test_an_alarm_over_the_change_of_the_hour_lasts_as_long_as_it_did() -> None:
+    """Raised 02:30 CEST, back 02:10 CET: forty minutes, not minus twenty."""
+    raised = replace(event("raised"), time=berlin(0, 30), detected=berlin(0, 30), since=berlin(0, 30))
+    cleared = replace(event("cleared"), time=berlin(1, 10), detected=berlin(1, 10), since=berlin(0, 30))
+    told = story(cleared)
+    notice = write(house(), told, Situation(berlin(1, 10), [], ["On Call"], "mail", 0.0))
+    assert "after 40 min" in notice.subject
+    late = write(house(), story(raised, cleared), Situation(berlin(2, 0), [], ["On Call"], "mail", 5400.0))
+    assert "02:30 CEST to 02:10 CET" in late.subject
+    assert "2026-10-25 02:30:00 CEST (00:30:00 UTC)" in late.text
+    assert "2026-10-25 02:10:00 CET (01:10:00 UTC)" in late.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from servers.mail import MailServer
 from servers.webhook import WebhookServer
 
 from labmon.model.event import AlarmClass, AlarmState, EventKind
+from labmon.notices.channel import Timing
 from labmon.tasks.faults import faults_to
 
 BOTH = ("mail.duty", "mail.lead")
@@ -490,3 +492,39 @@ async def test_routes_choose_by_class_and_area(eventually: Any) -> None:
         ("lead", ["gateway", "gw-1"]),
         ("lead", ["line", "tcp-1"]),
     ]
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+async def test_a_step_of_the_clock_makes_no_news_late_and_no_retry_wait(eventually: Any, step: int) -> None:
+    """The server comes back a moment after; the message that waited for it has not waited for an hour."""
+    server = MailServer()
+    async with Bench(configure([mail_channel(server.port)]), views=[View(value=38.1)]) as bench:
+        bench.happen(event("raised"))
+        await eventually(lambda: bench.condition == ("gateway.notices.mail", True, bench.condition[2]))
+        bench.now, bench.stepped = bench.now + step * SECOND, float(step)
+        bench.happen(event("raised", alarm="incubator-1.temperature.alert-high", alarm_class=AlarmClass.ALERT))
+        async with server:
+            await eventually(lambda: bench.settled(*BOTH))
+    assert sorted(subjects(server)) == [
+        "ACTION incubator-1 temperature 38.1 °C > 37.5 °C · Cell culture B",
+        "ALERT incubator-1 temperature 38.1 °C > 37.5 °C · Cell culture B",
+    ]
+    assert all("waited" not in mail.text for mail in server.mails)
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+async def test_a_lost_measurement_is_held_back_as_long_as_ever(eventually: Any, step: int) -> None:
+    timing = Timing(first_retry=0.02, longest_retry=0.2, unmeasured_hold=0.3, look=5.0, grace=0.3)
+    async with (
+        MailServer() as server,
+        Bench(configure([mail_channel(server.port)]), views=[View(measured=False)], timing=timing) as bench,
+    ):
+        bench.happen(event("raised"))
+        await eventually(lambda: bench.settled(*BOTH))
+        bench.now, bench.stepped = bench.now + step * SECOND, float(step)
+        began = time.monotonic()
+        bench.happen(event("not-measured"))  # detected before the step, read after it
+        await eventually(lambda: len(server.mails) == 2)
+        assert time.monotonic() - began >= timing.unmeasured_hold
+    assert "NOT MEASURED" in server.mails[1].subject
+    assert "waited" not in server.mails[1].text
