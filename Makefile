@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-release
 WORKERS ?= 2
 
-.PHONY: demo test lint servers bench clean
+.PHONY: demo test lint servers bench lock sbom licences clean
 
 demo: $(VENV)/.installed
 	$(BIN)/labmon demo
@@ -25,6 +26,33 @@ bench: $(VENV)/.tested
 servers:
 	sh tests/servers/install.sh
 
+# Pins and hashes of everything that `pip install --require-hashes -r requirements.lock` puts on a gateway. What is pinned
+# stays where it fits pyproject.toml; LOCK_ARGS=--upgrade, or --upgrade-package NAME, takes later versions.
+lock: $(TOOLS)/.installed
+	$(TOOLS)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' --quiet $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+
+# The bill of materials of what requirements.lock installs, from an environment that holds just that.
+SBOM := dist/labmon.cdx.json
+sbom: $(SBOM)
+$(SBOM): $(TOOLS)/.installed requirements.lock
+	rm -rf $(TOOLS)/locked
+	$(PYTHON) -m venv --without-pip $(TOOLS)/locked
+	$(TOOLS)/bin/python -m pip --python $(TOOLS)/locked install --quiet --require-hashes -r requirements.lock
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+	  --output-file $@ $(TOOLS)/locked
+	@echo $@
+
+licences: $(SBOM) $(VENV)/.tested
+	$(BIN)/python tests/test_licences.py $(SBOM)
+
+$(TOOLS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(TOOLS)/bin/python -m pip install --quiet --group release
+	touch $@
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "labmon needs Python 3.11 or later: sudo apt-get install python3 python3-venv" >&2; exit 1; }
@@ -42,4 +70,4 @@ $(VENV)/.tested: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

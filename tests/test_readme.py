@@ -203,6 +203,7 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize(("where", "command"), commands())
 def test_every_command_exists_with_its_options(where: str, command: str) -> None:
     words = shlex.split(command)
+    words = words[1:] if words[:2] == ["sudo", "labmon"] else words
     if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text()
         targets = re.findall(r"^([a-z]+):", makefile, re.M)

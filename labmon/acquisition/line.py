@@ -73,6 +73,7 @@ class Line:
             while not self._over:
                 await self._turn()
                 self.turns += 1
+                self.health.turns += 1
         except Exception:
             self._broken()
             raise

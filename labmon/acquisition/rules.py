@@ -21,6 +21,8 @@ SETTLED = 30.0
 alarm, and not a notice each time. It spans the three polls and the rest of a device that is polled every 5 s."""
 STEADY = 60.0
 """The same for the gateway's own troubles: a disk, a broker or a mail server that stumbles every few seconds."""
+QUIET = 900.0
+"""The same for attempts to guess a PIN: whoever tries goes on when he may again, and is one alarm."""
 CLOCK = 300.0
 """A gateway without a clock of its own starts with a wrong time, and its time service needs a while: neither that nor a
 time server that is away for minutes is an alarm. The readings are marked meanwhile."""
@@ -43,10 +45,12 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
             if device.identity is not None:
                 rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
     rules.append(_technical("gateway.journal", off=STEADY))
+    rules.append(_technical("gateway.certificate"))
     rules.append(_technical("gateway.fault", off=STEADY))
     rules.append(_technical("gateway.clock", on=CLOCK, off=STEADY))
     if site.mqtt is not None:
         rules.append(_technical("gateway.broker", on=60.0, off=STEADY))
+        rules.append(_technical("gateway.access", off=QUIET))
     for store in site.stores:
         rules.append(_technical(f"gateway.delivery.{store.id}", off=STEADY))
         rules.append(_technical(f"gateway.quarantine.{store.id}"))

@@ -7,9 +7,11 @@ import click
 import labmon
 from labmon.cli.archive import backup, restore
 from labmon.cli.demonstrate import demo, simulate
+from labmon.cli.doctor import doctor
 from labmon.cli.group import Group
-from labmon.cli.orders import alarm, device, reload, status, user
+from labmon.cli.orders import alarm, device, reload, user
 from labmon.cli.sites import check, ingest, run
+from labmon.cli.status import status
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,6 +29,7 @@ main.add_command(alarm)
 main.add_command(device)
 main.add_command(reload)
 main.add_command(status)
+main.add_command(doctor)
 main.add_command(user)
 main.add_command(backup)
 main.add_command(restore)

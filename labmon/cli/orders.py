@@ -17,15 +17,16 @@ RELOAD = 120.0
 """Seconds that a reload may take: the consumers of a large site end, each within seconds, and begin again."""
 DEFAULT_SOCKET = "/run/labmon/control.sock"
 
-_socket = click.option(
+socket_option = click.option(
     "--socket", "path", type=click.Path(path_type=Path), default=DEFAULT_SOCKET, envvar="LABMON_SOCKET",
     show_default=True, show_envvar=True, help="Control socket of the daemon.",
 )  # fmt: skip
 _reason = click.option("--reason", required=True, help="Why; it is recorded with your name.")
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
-def _ask(path: Path, verb: str, patience: float = 10.0, **arguments: Any) -> Any:
+def ask_daemon(path: Path, verb: str, patience: float = 10.0, **arguments: Any) -> Any:
+    """The daemon's answer. Ends the command with exit code 1 when it refuses, or does not answer."""
     from labmon.alarms.errors import CommandRefused
     from labmon.daemon.control import ask
 
@@ -34,7 +35,17 @@ def _ask(path: Path, verb: str, patience: float = 10.0, **arguments: Any) -> Any
     except CommandRefused as refused:
         _fail(str(refused))
     except ConnectionError as error:
-        _fail(f"{error}\nIs the daemon running (systemctl status labmon), and is --socket its socket?")
+        _fail(f"{error}: {_remedy(error.__cause__)}")
+
+
+def _remedy(error: BaseException | None) -> str:
+    match error:
+        case PermissionError():
+            return f"sudo usermod -aG labmon {getpass.getuser()}, then log in anew"
+        case FileNotFoundError() | ConnectionRefusedError():
+            return "is it running (systemctl status labmon), and is --socket its socket? sudo labmon doctor finds out"
+        case _:
+            return "is --socket the daemon's socket? sudo labmon doctor finds out"
 
 
 def _fail(text: str) -> NoReturn:
@@ -60,11 +71,11 @@ def alarm() -> None:
 
 
 @alarm.command("list")
-@_socket
-@_json
+@socket_option
+@json_option
 def alarm_list(path: Path, as_json: bool) -> None:
     """Every alarm that is not normal."""
-    alarms = _ask(path, "alarms")
+    alarms = ask_daemon(path, "alarms")
     if as_json:
         click.echo(orjson.dumps(alarms).decode())
         return
@@ -83,15 +94,15 @@ def alarm_list(path: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--occurrence", default=None, help="Occurrence id as told in the notice; left out: the present one.")
 @_reason
-@_socket
+@socket_option
 def alarm_ack(name: str, occurrence: str | None, reason: str, path: Path) -> None:
     """Acknowledge an alarm occurrence, in your name."""
     if occurrence is None:
-        known = {row["alarm"]: row["occurrence"] for row in _ask(path, "alarms")}
+        known = {row["alarm"]: row["occurrence"] for row in ask_daemon(path, "alarms")}
         if name not in known:
             _fail(f"no alarm {name} to acknowledge; `labmon alarm list` shows them")
         occurrence = known[name]
-    click.echo(_ask(path, "alarm-ack", alarm=name, occurrence=occurrence, reason=reason))
+    click.echo(ask_daemon(path, "alarm-ack", alarm=name, occurrence=occurrence, reason=reason))
 
 
 @click.group(cls=Group)
@@ -103,54 +114,32 @@ def device() -> None:
 @click.argument("name")
 @click.option("--for", "how_long", required=True, callback=seconds, help="For how long: 30 min, 2 h, 3 d.")
 @_reason
-@_socket
+@socket_option
 def device_out(name: str, how_long: float, reason: str, path: Path) -> None:
     """Take a device out of service: still measured and recorded, its alarms are not annunciated. Ends by itself."""
-    click.echo(_ask(path, "device-out-of-service", device=name, seconds=how_long, reason=reason))
+    click.echo(ask_daemon(path, "device-out-of-service", device=name, seconds=how_long, reason=reason))
 
 
 @device.command("in-service")
 @click.argument("name")
 @_reason
-@_socket
+@socket_option
 def device_in(name: str, reason: str, path: Path) -> None:
     """Put a device back into service."""
-    click.echo(_ask(path, "device-in-service", device=name, reason=reason))
-
-
-@click.command()
-@_socket
-@_json
-def status(path: Path, as_json: bool) -> None:
-    """What the daemon is doing: lines, devices, alarms, backlog."""
-    found = _ask(path, "status")
-    if as_json:
-        click.echo(orjson.dumps(found).decode())
-        return
-    click.echo(
-        f"labmon {found['version']} at {found['site']}/{found['gateway']}, configuration {found['configuration'][:12]}"
-    )
-    click.echo(f"journal {found['journal']['state']}, entries {found['journal']['last']}, readings {found['polled']}")
-    for name, behind in found["cursors"].items():
-        click.echo(f"cursor  {name}: {behind} behind")
-    for line in found["lines"]:
-        click.echo(f"line    {line['line']}: {line['state']} ({line['endpoint']})")
-        for name, row in line["devices"].items():
-            click.echo(f"device  {name}: {row['state']}")
-    click.echo(f"alarms  {len(found['alarms'])} not normal")
+    click.echo(ask_daemon(path, "device-in-service", device=name, reason=reason))
 
 
 @click.command()
 @click.argument("site", required=False, type=click.Path(path_type=Path))
-@_socket
-@_json
+@socket_option
+@json_option
 def reload(site: Path | None, path: Path, as_json: bool) -> None:
     """Have the running daemon take its site file as it is now; lines that are the same go on undisturbed.
 
     The whole file is checked first. With any error nothing is applied, every error is printed and the exit code is 2.
     SITE may be given to make sure that it is the file that the daemon runs.
     """
-    found = _ask(path, "reload", patience=RELOAD, **({"site": str(site.absolute())} if site is not None else {}))
+    found = ask_daemon(path, "reload", patience=RELOAD, **({"site": str(site.absolute())} if site is not None else {}))
     outcome = found["outcome"]
     good = outcome in ("applied", "unchanged")
     if as_json:

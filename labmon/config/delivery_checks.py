@@ -33,8 +33,9 @@ def _mqtt(mqtt: Any, found: Found) -> None:
         if password in mqtt and user not in mqtt:
             found.error(("mqtt", password), f"{password} without {user}")
     tls, host = mqtt.get("tls"), text(mqtt, "host")
-    if isinstance(tls, dict) and "key" in tls and "certificate" not in tls:
-        found.error(("mqtt", "tls", "key"), "key without certificate")
+    for key, certificate in (("key", "certificate"), ("ingest-key", "ingest-certificate")):
+        if isinstance(tls, dict) and key in tls and certificate not in tls:
+            found.error(("mqtt", "tls", key), f"{key} without {certificate}")
     if host is None or is_local(host):
         return
     if "tls" not in mqtt and ("password" in mqtt or "ingest-password" in mqtt):

@@ -190,6 +190,9 @@ class TlsConfig(Strict):
     ca: str | None = None
     certificate: str | None = None
     key: Secret | None = None
+    ingest_certificate: str | None = None
+    """What `labmon ingest` shows instead: where the broker takes the name in it for the user, it must be its own."""
+    ingest_key: Secret | None = None
 
 
 class MqttConfig(Strict):

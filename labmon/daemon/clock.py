@@ -55,6 +55,11 @@ class ClockWatch:
         self.offset = wall - self._since
 
     @property
+    def day(self) -> date | None:
+        """The day (UTC) by a clock that was right; None before there was one."""
+        return self._day
+
+    @property
     def trusted(self) -> bool:
         """Whether times are taken to be right; not before the first look."""
         return self.state is not None and not self.doubt
@@ -117,10 +122,10 @@ class ClockWatch:
             "why": self.doubt or self.reason,
             "since": now - round((mono - self._since) * 1e9),
             "offset": state.offset if state and known else None,
-            "estimated-error": state.estimated_error if state and known else None,
-            "max-error": state.max_error if state and known else None,
+            "estimated_error": state.estimated_error if state and known else None,
+            "max_error": state.max_error if state and known else None,
             "steps": self.steps,
-            "last-step": None if self.stepped is None else {"time": self.stepped[0], "seconds": self.stepped[1]},
+            "last_step": None if self.stepped is None else {"time": self.stepped[0], "seconds": self.stepped[1]},
         }
 
     async def run(self) -> None:

@@ -145,7 +145,8 @@ def ask(path: Path, verb: str, timeout: float = 10.0, **arguments: Any) -> Any:
             sock.sendall(orjson.dumps({"verb": verb, **arguments}) + b"\n")
             answer = _read_line(sock)
         except (OSError, ValueError) as error:
-            raise ConnectionError(f"no daemon answers on {path}: {error}") from error
+            why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            raise ConnectionError(f"no daemon answers on {path}: {why.lower()}") from error
     if not answer.get("ok"):
         raise CommandRefused(str(answer.get("error")))
     return answer.get("result")

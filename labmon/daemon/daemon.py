@@ -38,6 +38,7 @@ from labmon.journal.errors import JournalUnavailable
 from labmon.journal.retention import Retention
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
+from labmon.links.holder import user_name
 from labmon.model.event import Event, EventKind
 from labmon.tasks.faults import faults_to
 from labmon.tasks.terminal import on_hang_up
@@ -54,6 +55,8 @@ OUTSIDE = 2.5
 """Seconds of them for what leaves the gateway: a broker, a mail server."""
 LAST = 0.5
 """Seconds that the journal gets at least to write what waits."""
+CERTIFICATES = "certificates"
+"""Name of the part that looks at them."""
 READ = 2.0
 """Seconds that polling may wait at the start for what the journal remembers; what comes later is taken up late."""
 
@@ -66,7 +69,9 @@ class Daemon:
             raise ValueError("a site file with errors cannot be run")
         self._hold(loaded, loaded.site, loaded.plan)
         self.stop = asyncio.Event()
-        self.started = time.time_ns()
+        self.started = self.applied_at = time.time_ns()
+        self.began = time.monotonic()
+        self.started_by = self.applied_by = _starter()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
         self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
         config = self.site.journal
@@ -103,6 +108,8 @@ class Daemon:
         self.commands.plant = self.plant
         if self.clock is not None:
             self.clock.reason = _trusted(self.site)
+            if self.clock.day is not None:  # midnight may have come since the files were read
+                self.plan.mark_overdue(self.clock.day)
         if self.control is not None:
             self.control.know(users)
         self.outside.take(self.site, self.plan)
@@ -225,6 +232,7 @@ class Daemon:
             await asyncio.to_thread(self.outside.load)
             self.outside.connect(self.pipeline, self.journal, self.commands)
             await self.outside.start()
+            self.watch_certificates()
         finally:
             # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
             # polls a third of a second late).
@@ -255,6 +263,23 @@ class Daemon:
             self._pipeline.record(event)
             self._tell_fault()
 
+    def watch_certificates(self) -> None:
+        """Have the files of certificates looked at that the site names now."""
+        if CERTIFICATES not in self.parts.names():
+            self.parts.keep(CERTIFICATES, self._certificates)
+
+    async def watch_other_certificates(self) -> None:
+        """The site names other files than before."""
+        await self.parts.end(CERTIFICATES, PART)
+        self.watch_certificates()
+
+    async def _certificates(self) -> None:
+        # Imported here: it needs what delivery is made of, which the first readings do not wait for.
+        from labmon.daemon.certificates import CertificateWatch, watched
+
+        files = watched(self.site, self.loaded.path.parent)
+        await CertificateWatch(files, lambda: self.outside.broker, self.pipeline.condition).run()
+
     def _tell_fault(self) -> None:
         self.pipeline.condition(ALARM, *self.fault_alarm.now())
 
@@ -267,6 +292,7 @@ class Daemon:
 
     def configured(self, by: str) -> None:
         """Record the configuration that all entries from here on were made under, and who applied it."""
+        self.applied_by, self.applied_at = by, time.time_ns()
         drivers = {name: driver.source_text for name, driver in self.plan.drivers.items()}
         site = self.loaded.path.name
         self.journal.configure(
@@ -320,7 +346,7 @@ def _trusted(site: Site) -> str:
 
 
 def _starter() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or user_name(os.getuid())
 
 
 async def serve(loaded: Loaded) -> int:

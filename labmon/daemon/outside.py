@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from labmon.delivery.gateway import Delivery
     from labmon.model.messages import Command
     from labmon.mqtt import BrokerSettings
+    from labmon.mqtt.certificate import Server
     from labmon.notices.lasting import LastingJournal
     from labmon.notices.outbox import Notifier
 
@@ -368,6 +369,11 @@ class Outside:
                 for result in await asyncio.gather(*ends, return_exceptions=True):
                     if isinstance(result, Exception):
                         log.error("fault while stopping", exc_info=result)
+
+    @property
+    def broker(self) -> Server | None:
+        """The broker's certificate as it was seen last; None without delivery."""
+        return self.delivery.broker if self.delivery is not None else None
 
     def behind(self) -> dict[str, int]:
         """Entries of the journal that each store has not confirmed."""

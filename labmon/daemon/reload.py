@@ -213,6 +213,8 @@ class Reload:
         await asyncio.gather(*waiting)
         if waiting:
             steps.do("what is shown of it", partial(tell, ()))
+        if change.sections & {"mqtt", "notices"}:
+            await steps.wait("certificates", self._daemon.watch_other_certificates())
         for store in sorted(before - after):
             await steps.wait(f"the cursor of store {store}", self._drop(f"record.{store}"))
 

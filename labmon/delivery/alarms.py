@@ -91,6 +91,13 @@ class AlarmPublisher:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    @property
+    def waiting(self) -> int:
+        """Alarms whose state the broker does not have yet."""
+        now = {view.alarm: _compared(self._message(view)) for view in self._views()}
+        changed = sum(self._told.get(alarm) != told for alarm, told in now.items())
+        return changed + len({*self._told, *self._stale} - now.keys())
+
     def look(self) -> None:
         """Alarms may stand otherwise although nothing happened to them: a limit is another one."""
         self._wake.set()

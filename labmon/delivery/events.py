@@ -63,6 +63,16 @@ class EventSender:
             async with asyncio.timeout(1.0):
                 await self._save()
 
+    @property
+    def position(self) -> int:
+        """Entry of the journal up to which the broker has every event; 0 while that is not known."""
+        return self._position if self._journal.journal == self._journal_id else 0
+
+    @property
+    def waiting(self) -> int:
+        """Events that go ahead of the journal and wait for the broker."""
+        return len(self._urgent)
+
     def wake(self) -> None:
         """The journal has new entries."""
         self._wake.set()

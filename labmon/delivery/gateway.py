@@ -19,6 +19,7 @@ from labmon.health.line import LineHealth
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
 from labmon.mqtt import BrokerSettings, Connection
+from labmon.mqtt.certificate import Server
 from labmon.mqtt.topics import Topics, client_id
 from labmon.tasks.kept import kept
 
@@ -66,6 +67,7 @@ class Delivery:
     ) -> None:
         topics = Topics(prefix)
         self._around = around
+        self._broker = f"broker {settings.host}:{settings.port}"
         self._record_connection = Connection(settings, client_id(prefix, "record"))
         self._live_connection = Connection(
             settings, client_id(prefix, "live"), will=status_will(topics, session, since)
@@ -93,6 +95,19 @@ class Delivery:
     def connected(self) -> bool:
         """Whether both connections to the broker stand."""
         return self._record_connection.connected and self._live_connection.connected
+
+    @property
+    def error(self) -> str:
+        """Why a connection to the broker does not stand; empty while both do."""
+        if self.connected:
+            return ""
+        return self._live_connection.last_error or self._record_connection.last_error or "not connected"
+
+    @property
+    def broker(self) -> Server:
+        """The broker's certificate, as the connection for alarms saw it."""
+        connection = self._live_connection
+        return Server(self._broker, connection.peer_certificate, connection.peer_expired)
 
     async def start(self) -> None:
         """Start everything; returns at once."""
@@ -153,8 +168,7 @@ class Delivery:
     def _look_at_broker(self) -> None:
         if self.connected is not self._told_connected:
             self._told_connected = self.connected
-            error = self._live_connection.last_error or self._record_connection.last_error or "not connected"
-            self._around.on_condition(BROKER, not self.connected, "" if self.connected else error)
+            self._around.on_condition(BROKER, not self.connected, self.error)
 
     async def _watch_health(self) -> None:
         shown: dict[str, tuple[object, float]] = {}

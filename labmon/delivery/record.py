@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from labmon.delivery.lane import Flight, Lane, Pace, RecordCounters
 from labmon.delivery.log import Journal, cursor_name
@@ -92,6 +92,11 @@ class RecordSender:
     def behind(self) -> dict[str, int]:
         """Entries of the journal that each store has not confirmed."""
         return {store: max(0, self._journal.last_seq - lane.confirmed) for store, lane in self._lanes.items()}
+
+    @property
+    def lanes(self) -> Mapping[str, Lane]:
+        """How far each store is, by its id; empty until the journal could be read."""
+        return self._lanes
 
     def _connected(self) -> None:
         for lane in self._lanes.values():

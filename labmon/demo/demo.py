@@ -177,16 +177,17 @@ class Demo:
     # ------------------------------------------------------------------ the count at the end
 
     async def _drain(self) -> None:
-        """Wait until every store has confirmed what was journaled up to now."""
+        """Wait until every store has confirmed what was read up to now, also what waits in memory for its commit."""
         deadline = time.monotonic() + DRAIN
         goal: int | None = None
         while time.monotonic() < deadline:
             status = await asyncio.to_thread(self._status)
             if status is not None:
                 self.status = status
-                goal = status["journal"]["last"] if goal is None else goal
+                journal = status["journal"]
+                goal = journal["last"] + journal["backlog"] if goal is None else goal
                 cursors = status["cursors"].values()
-                if cursors and all(status["journal"]["last"] - behind >= goal for behind in cursors):
+                if cursors and all(journal["last"] - behind >= goal for behind in cursors):
                     self.drained = True
                     return
             await asyncio.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -159,7 +160,7 @@ class DeviceHealth:
 class LineHealth:
     """One line: whether it is open, how often it was lost, and its devices."""
 
-    __slots__ = ("detail", "devices", "id", "last_lost", "losses", "since", "state")
+    __slots__ = ("detail", "devices", "id", "last_lost", "losses", "since", "state", "turns")
 
     def __init__(self, line: str) -> None:
         self.id = line
@@ -171,6 +172,8 @@ class LineHealth:
         self.detail = "not opened yet"
         """Why it is lost; empty while it is open."""
         self.devices: dict[str, DeviceHealth] = {}
+        self.turns = 0
+        """Completed turns of its task since labmon started: good, failed or resting."""
 
     def device(self, device: str) -> DeviceHealth:
         """The health of one of its devices, made at first use."""
@@ -201,11 +204,21 @@ class LineHealth:
             "detail": self.detail,
             "losses": self.losses,
             "last_lost": _wall(self.last_lost, mono, now),
+            "turns": self.turns,
             "exchanges": sum(d.exchanges for d in devices),
             "failed": sum(sum(d.failures.values()) for d in devices),
+            "failures": _added(d.failures for d in devices),
             "missed_ticks": sum(d.missed_ticks for d in devices),
             "devices": {d.id: d.to_dict(mono, now) for d in devices},
         }
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def _wall(moment: float | None, mono: float, now: int) -> int | None:

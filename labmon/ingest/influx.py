@@ -81,6 +81,15 @@ class InfluxStore:
             refused += found
         return Written(stored, refusals(refused))
 
+    def probe(self) -> None:
+        """Whether it takes writes: nothing is written, and that is accepted. Raises StoreError.
+
+        InfluxDB answers to no points at all with 204, before 2.0.9 with 400; either way it has looked at token, bucket
+        and rights first.
+        """
+        with suppress(_Refusal):
+            self._post(b"")
+
     def _store(self, lines: list[Line]) -> list[Why]:
         refused: list[Why] = []
         spans = [(0, len(lines))]

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from labmon.config.secrets import SecretError, read_secret
 from labmon.config.site import MqttConfig, Site, StoreConfig
-from labmon.delivery.broker import broker_settings
+from labmon.delivery.broker import broker_settings, watched_files
 from labmon.health.notify import READY, STOPPING, WATCHDOG, notify, reloading, status, watchdog_interval
 from labmon.ingest.influx import InfluxStore
 from labmon.ingest.ingest import Ingest
 from labmon.ingest.sqlite_store import SqliteStore
 from labmon.ingest.store import Store
 from labmon.mqtt import BrokerSettings, Connection
+from labmon.mqtt.certificate import Watched, look
 from labmon.mqtt.topics import client_id
 from labmon.tasks.faults import faults_to
 from labmon.tasks.kept import kept
@@ -28,6 +30,10 @@ log = logging.getLogger(__name__)
 STORE_HANGS = 600.0
 """Seconds that one call of the store may last; its client's own timeouts are far below."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+_CERTIFICATES = 3600.0
+"""Seconds between two looks at the files of certificates."""
 
 
 class IngestNotConfigured(Exception):
@@ -82,14 +88,20 @@ class _Work:
         store = make_store(config, folder)
         self._connection = Connection(settings, client_id(f"labmon-{config.id}", "ingest"))
         self.ingest = Ingest(config.id, store, self._connection, shared=site.mqtt.protocol == "5")
+        self._files = watched_files(site.mqtt, folder, ingest=True)
+        self._certificates: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        self._certificates = kept("certificates", lambda: _watch_certificates(self._files))
         await self.ingest.start()
         await self._connection.start()
         log.info("ingest into store %s started", self.store_id)
         notify(READY, status(f"writes into store {self.store_id}"))
 
     async def stop(self) -> None:
+        if self._certificates is not None:
+            self._certificates.cancel()
+            await asyncio.gather(self._certificates, return_exceptions=True)
         await self.ingest.stop()
         await self._connection.stop()
 
@@ -173,8 +185,20 @@ def ingest_settings(config: MqttConfig, folder: Path) -> BrokerSettings:
     Only ingest's user may confirm, and only it may read every gateway's records. Raises SecretError.
     """
     if config.ingest_user is None:
-        return broker_settings(config, config.user, config.password, folder)
-    return broker_settings(config, config.ingest_user, config.ingest_password, folder)
+        return broker_settings(config, config.user, config.password, folder, ingest=True)
+    return broker_settings(config, config.ingest_user, config.ingest_password, folder, ingest=True)
+
+
+async def _watch_certificates(files: Sequence[Watched]) -> None:
+    """Log what ends soon. The alarm is the gateway's, which sees the same broker; ingest has nobody to tell."""
+    told: list[str] = []
+    while True:
+        lines = await look(files, None, time.time())
+        for line in lines:
+            if line not in told:
+                log.warning("%s", line)
+        told = lines
+        await asyncio.sleep(_CERTIFICATES)
 
 
 @contextmanager

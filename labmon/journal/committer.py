@@ -55,6 +55,8 @@ class Committer:
         self.last_seq = 0
         self.turns = 0
         """Turns begun: what is to be done now, or a pause."""
+        self.committed_at: int | None = None
+        """When the last commit was on the disk (UTC ns)."""
         self.session: int | None = None
         """Number of this run; None before a journal was open."""
         self._path = path
@@ -241,6 +243,7 @@ class Committer:
                 waiters.fail(JournalUnavailable(self.watch.health.reason))
             return False
         self._group = None
+        self.committed_at = time.time_ns()
         self.watch.written(event for event, _ in group.events)
         if group.configurations:
             self._configuration = group.configurations[-1][1]

@@ -95,6 +95,19 @@ class Quarantined:
     entry: Entry | None
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the journal for its readers. Times in UTC ns, None where nothing waits."""
+
+    oldest: Mapping[str, int | None]
+    """Time of the first entry that a store has not confirmed, by store."""
+    events: int
+    """Events that the broker does not have."""
+    oldest_event: int | None
+    quarantined: Mapping[str, int]
+    """Entries that a store refused, by store; stores that refused none are left out."""
+
+
 @dataclass(slots=True)
 class Group:
     """Everything of one moment: one commit. The configurations come first, then gaps, readings, events."""

@@ -206,6 +206,28 @@ class Reader:
             for name, why, time, seq, *entry in rows
         ]
 
+    def quarantine_counts(self) -> dict[str, int]:
+        """How many entries each store has refused; stores that refused none are left out."""
+        return dict(self.query("SELECT store, count(*) FROM quarantine GROUP BY store"))
+
+    def oldest_after(self, seq: int) -> int | None:
+        """Time (UTC ns) of the first entry after `seq`; None when there is none."""
+        rows = self.query("SELECT time FROM entry WHERE seq > ? ORDER BY seq LIMIT 1", seq)
+        return rows[0][0] if rows else None
+
+    def events_waiting(self, seq: int) -> tuple[int, int | None]:
+        """How many events, gaps among them, stand after `seq`, and the time (UTC ns) of the first."""
+        count, first = 0, None
+        for kind in (EntryKind.EVENT, EntryKind.GAP):
+            [(found, oldest)] = self.query(
+                "SELECT count(*), min(seq) FROM entry INDEXED BY entry_seldom WHERE kind <> 1 AND kind = ? AND seq > ?",
+                int(kind),
+                seq,
+            )
+            count += found
+            first = oldest if first is None or (oldest is not None and oldest < first) else first
+        return count, None if first is None else self.oldest_after(first - 1)
+
     def configurations(self) -> list[Entry]:
         """All configuration entries, oldest first, with the full texts."""
         rows = self.query(

@@ -39,6 +39,12 @@ class Reads:
             self._on_damage(journal, str(damage))
             raise JournalUnavailable(str(damage)) from damage
 
+    async def look(self, what: Callable[[], T]) -> T:
+        """What `what` finds on a disk, a journal or not. Raises JournalUnavailable after stop(), and what it raises."""
+        if self._worker is None:
+            raise JournalUnavailable("the journal is closed")
+        return await self._worker.call(what)
+
     def _current(self, journal: str) -> Reader:
         if self._reader is not None and self._reader.journal != journal:
             self._close()

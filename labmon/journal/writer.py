@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from labmon.journal.buffer import Bounds, Buffer
 from labmon.journal.committer import Committer, Pace
-from labmon.journal.entries import Configuration, Entry, Quarantined, RecordKey
+from labmon.journal.entries import Backlog, Configuration, Entry, Quarantined, RecordKey
 from labmon.journal.errors import JournalUnavailable, Unpackable
 from labmon.journal.packers import Packers, without_nan
 from labmon.journal.reader import Reader
@@ -45,6 +45,7 @@ class JournalWriter:
         clock_trusted: Callable[[], bool] = lambda: True,
         open_store: Callable[..., Store] = Store.open,
     ) -> None:
+        self.path = Path(path)
         self.callbacks = callbacks or Callbacks()
         self._packers = Packers()
         self._buffer = Buffer(bounds or Bounds())
@@ -62,6 +63,11 @@ class JournalWriter:
     def last_seq(self) -> int:
         """Seq of the last entry on the disk."""
         return self._committer.last_seq
+
+    @property
+    def committed_at(self) -> int | None:
+        """When the last commit was on the disk (UTC ns); None before the first."""
+        return self._committer.committed_at
 
     @property
     def session(self) -> int | None:
@@ -215,6 +221,20 @@ class JournalWriter:
     async def quarantined(self, store: str | None = None) -> list[Quarantined]:
         """What stores refused."""
         return await self._read(lambda reader: reader.quarantined(store))
+
+    async def behind(self, record: Mapping[str, int], events: int) -> Backlog:
+        """What waits after these cursors: the records' by store, and the events'."""
+        return await self._read(
+            lambda reader: Backlog(
+                {store: reader.oldest_after(seq) for store, seq in record.items()},
+                *reader.events_waiting(events),
+                reader.quarantine_counts(),
+            )
+        )
+
+    async def look(self, what: Callable[[], T]) -> T:
+        """What `what` finds on a disk: it is called in the thread that reads. Raises what it raises."""
+        return await self._reads.look(what)
 
     async def configurations(self) -> list[Entry]:
         """All configuration entries with their texts."""

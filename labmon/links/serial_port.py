@@ -9,30 +9,15 @@ import os
 import select
 import termios
 import threading
-from pathlib import Path
 
 import serial
 
 from labmon.links.endpoint import SerialEndpoint
 from labmon.links.errors import LinkLost
+from labmon.links.holder import in_use, why_not_open
 from labmon.links.transport import Receiver
 
 _CHUNK = 4096
-
-
-def holders(port: str) -> list[str]:
-    """Processes that have `port` open, as `name (pid n)`; only those that this user may look into."""
-    target = os.path.realpath(port)
-    found = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            if any(str(fd.readlink()) == target for fd in (process / "fd").iterdir()):
-                found.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
-        except OSError:
-            continue  # ended meanwhile, or another user's
-    return found
 
 
 class SerialTransport:
@@ -225,18 +210,14 @@ def open_port(endpoint: SerialEndpoint) -> serial.Serial:
             exclusive=True,
         )
     except (OSError, ValueError, termios.error) as error:
-        why = _short(error)
-        others = holders(endpoint.port) if Path(endpoint.port).exists() else []
-        if others:
-            why += f"; held by {', '.join(others)}"
-        raise LinkLost(f"{endpoint.port}: {why}") from None
+        raise LinkLost(f"{endpoint.port}: {_why(endpoint.port, error)}") from None
 
 
-def _short(error: Exception) -> str:
-    """The reason alone: pyserial repeats the port's name and wraps one message into another."""
+def _why(port: str, error: Exception) -> str:
+    """The reason and what to do: pyserial repeats the port's name and wraps one message into another."""
     if "exclusively lock" in str(error) or (isinstance(error, OSError) and error.errno == errno.EBUSY):
-        return "in use"
+        return in_use(port)
     if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
+        return why_not_open(port, error)
     number = error.args[0] if error.args and isinstance(error.args[0], int) else None
     return os.strerror(number).lower() if number else str(error)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from labmon.mqtt.errors import ConnectFailed, NotConnected, SubscribeRefused
+from labmon.mqtt.errors import BrokerNotTrusted, ConnectFailed, NotConnected, SubscribeRefused, in_words
 from labmon.mqtt.inbox import Handler, Inbox
 from labmon.mqtt.session import Session
 from labmon.mqtt.settings import BrokerSettings, Will
@@ -48,6 +48,10 @@ class Connection:
         self.connects = 0
         self.last_error = ""
         """Why there is no connection; empty while there is one."""
+        self.peer_certificate: bytes | None = None
+        """The broker's certificate (DER) as it was last accepted."""
+        self.peer_expired = False
+        """Whether the broker's certificate was refused at the last try because its time is over."""
 
     async def __aenter__(self) -> Connection:
         await self.start()
@@ -150,7 +154,8 @@ class Connection:
         """Connect and stay until the connection is lost; returns why."""
         session = Session(self._settings, self._client_id, self._will, self._window_size, self._inbox.put)
         try:
-            await session.open()
+            self.peer_certificate = await session.open() or self.peer_certificate
+            self.peer_expired = False
             await self._subscribe_all(session)
             if session.closed.done():
                 return session.closed.result()
@@ -158,8 +163,11 @@ class Connection:
             reason = await asyncio.shield(session.closed)
         except TimeoutError:
             return f"no answer within {self._settings.connect_timeout:g} s"
+        except BrokerNotTrusted as error:
+            self.peer_expired = error.expired
+            return str(error)
         except (OSError, ConnectFailed, NotConnected) as error:
-            return f"{error}" or type(error).__name__
+            return in_words(error)
         except Exception as error:
             # Whatever it is, the daemon goes on and tries again.
             log.error("fault while connecting to the broker", exc_info=error)

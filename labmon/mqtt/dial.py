@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 
+from labmon.mqtt.errors import BrokerNotTrusted
 from labmon.mqtt.settings import BrokerSettings
 from labmon.tasks.names import addresses
 
@@ -13,7 +14,7 @@ from labmon.tasks.names import addresses
 async def dial(settings: BrokerSettings) -> socket.socket:
     """A connected, non-blocking socket, with TLS done where the settings ask for it.
 
-    Raises OSError (ssl.SSLError among them). Can be cancelled at any moment and leaves nothing open.
+    Raises OSError (BrokerNotTrusted and ssl.SSLError among them). Can be cancelled at any moment, leaves nothing open.
     """
     errors: list[OSError] = []
     for family, address in await addresses(settings.host, settings.port):
@@ -44,6 +45,8 @@ async def _secure(sock: socket.socket, settings: BrokerSettings) -> ssl.SSLSocke
             ready = asyncio.Event()
             try:
                 secured.do_handshake()
+            except ssl.SSLCertVerificationError as error:
+                raise _explained(error, settings.host) from None
             except ssl.SSLWantReadError:
                 loop.add_reader(fd, ready.set)
                 try:
@@ -61,3 +64,26 @@ async def _secure(sock: socket.socket, settings: BrokerSettings) -> ssl.SSLSocke
     except BaseException:
         secured.close()
         raise
+
+
+_EXPIRED = 10
+_NOT_BEGUN = 9
+_OTHER_NAME = (62, 64)
+_UNKNOWN = (18, 19, 20, 21)
+"""X509_V_ERR_*, of OpenSSL's x509_vfy.h."""
+
+
+def _explained(error: ssl.SSLCertVerificationError, host: str) -> BrokerNotTrusted:
+    """What is wrong with the broker's certificate, and what to do."""
+    code = error.verify_code
+    if code == _EXPIRED:
+        words = "the broker's certificate has expired, or its authority's: put a new one at the broker"
+    elif code == _NOT_BEGUN:
+        words = "the broker's certificate is not valid yet: is the gateway's clock right?"
+    elif code in _OTHER_NAME:
+        words = f"the broker's certificate is not for {host}: correct the host in the site file or the certificate"
+    elif code in _UNKNOWN:
+        words = "the broker's certificate is not signed by the authority that the site file names (mqtt: tls: ca)"
+    else:
+        words = f"the broker's certificate is not valid: {error.verify_message}"
+    return BrokerNotTrusted(words, expired=code == _EXPIRED)

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 PACKET_TOO_LARGE = 0x95
 NO_MATCHING_SUBSCRIBERS = 0x10
+_AROUND_PAYLOAD = 70_000
+"""Bytes of a packet's header, topic and properties, which come on top of the payload."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -49,9 +51,37 @@ class _SocketClient(Client):
     """paho on a socket that is connected already: its own way of connecting blocks the event loop."""
 
     ready: socket.socket
+    longest = 2**28
+    """Bytes of the longest packet that is taken. What is announced is believed only up to here: paho reserves it."""
 
     def _create_socket(self) -> Any:
         return self.ready
+
+    def _sock_recv(self, bufsize: int) -> Any:
+        if bufsize > self.longest:
+            raise _Unusable(f"the broker announces a packet of {bufsize} bytes, at most {self.longest} are taken")
+        try:
+            return self.ready.recv(bufsize)
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
+        except ssl.SSLWantWriteError:
+            self._call_socket_register_write()
+            raise BlockingIOError from None
+        except ssl.SSLError as error:
+            # With TLS 1.3 a broker judges our certificate after the handshake; paho would only say "connection lost".
+            raise _Unusable(_ALERTS.get(error.reason or "", f"TLS: {error.reason or error}")) from None
+
+
+class _Unusable(Exception):
+    """The connection is of no use any more; the text says why."""
+
+
+_ALERTS = {
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the broker refuses our certificate: it has expired (mqtt: tls: certificate)",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the broker refuses our certificate: it was revoked (mqtt: tls: certificate)",
+    "TLSV1_ALERT_UNKNOWN_CA": "the broker refuses our certificate: it does not know who signed it",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a certificate of us (mqtt: tls: certificate, key)",
+}
 
 
 @dataclass(slots=True)
@@ -99,6 +129,7 @@ class Session:
             manual_ack=True,
         )
         client.suppress_exceptions = True
+        client.longest = self._settings.max_payload + _AROUND_PAYLOAD
         client.max_inflight_messages = 65535  # the window is ours
         if self._settings.user is not None:
             client.username_pw_set(self._settings.user, self._settings.password)
@@ -126,8 +157,11 @@ class Session:
 
         return guarded
 
-    async def open(self) -> None:
-        """Dial, CONNECT, and wait for the broker's agreement. Raises OSError, ConnectFailed, TimeoutError."""
+    async def open(self) -> bytes | None:
+        """Dial, CONNECT, and wait for the broker's agreement; returns its certificate (DER) where there is TLS.
+
+        Raises OSError, ConnectFailed, TimeoutError.
+        """
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
                 self._client.ready = await dial(self._settings)
@@ -148,13 +182,14 @@ class Session:
             self.close(f"not connected: {error}")
             raise
         self._tick()
+        ready = self._client.ready
+        return ready.getpeercert(binary_form=True) if isinstance(ready, ssl.SSLSocket) else None
 
     def _connect_properties(self) -> Properties:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 0
         properties.ReceiveMaximum = self._settings.receive_window
-        # The fixed header, topic and properties come on top of the payload.
-        properties.MaximumPacketSize = self._settings.max_payload + 70_000
+        properties.MaximumPacketSize = self._settings.max_payload + _AROUND_PAYLOAD
         return properties
 
     # What paho reports. These run inside its loop_read, loop_write and loop_misc, in the event loop.
@@ -221,6 +256,8 @@ class Session:
         """Run a step of paho. It raises on broken packets; then the connection is of no use."""
         try:
             step()
+        except _Unusable as error:
+            self.close(str(error))
         except Exception as error:  # noqa: BLE001
             self.close(f"not understood: {error!r}")
 

@@ -16,11 +16,32 @@ class Tls:
     key: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """A context made of the files as they are now. Raises OSError or ssl.SSLError for those it cannot use."""
-        context = ssl.create_default_context(cafile=self.ca)
+        """A context made of the files as they are now. Raises TlsFileError for those it cannot use."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise TlsFileError(f"authorities {self.ca}: {_why(error)}") from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
+            try:
+                # Without a password callback OpenSSL would ask on the terminal for that of an encrypted key.
+                context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+            except (OSError, ValueError) as error:
+                files = f"certificate {self.certificate} with key {self.key or self.certificate}"
+                raise TlsFileError(f"{files}: {_why(error)}") from None
         return context
+
+
+class TlsFileError(OSError):
+    """A file for TLS that cannot be used; the text names it."""
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return "the key is not this certificate's"
+        return f"not in PEM form, damaged, or encrypted ({error.reason or 'not understood'})"
+    return getattr(error, "strerror", None) or "not understood"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ class NoticeChannel:
         self._task: asyncio.Task[None] | None = None
         self._alarm_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def trouble(self) -> str:
+        """What fails now; empty when nothing does."""
+        return self._condition.text
+
     def start(self) -> None:
         """Begin sending, as soon as `release` has been called."""
         self._task = kept(f"notices {self.id}", self._run)

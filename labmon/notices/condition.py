@@ -30,6 +30,12 @@ class ChannelCondition:
         """The channel's last attempt failed as a whole."""
         return self._channel is not None
 
+    @property
+    def text(self) -> str:
+        """What fails now, whether or not it has lasted; empty when nothing does."""
+        people = [f"{person}: {trouble.text}" for person, trouble in sorted(self._people.items())]
+        return "; ".join([*([self._channel.text] if self._channel else []), *people])
+
     def failed(self, since: float, text: str) -> None:
         """The channel did not work; `since` is when the attempt began (monotonic seconds)."""
         if self._channel is None:

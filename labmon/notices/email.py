@@ -56,6 +56,23 @@ class EmailSender:
                 answers.update((person.id, answer) for person in by_address[address])
         return answers
 
+    def probe(self, wire: Wire) -> str:
+        """Connect, secure and log in as for a notice, and send nothing; what was done. Raises ChannelFailed."""
+        smtp: smtplib.SMTP | None = None
+        try:
+            smtp = self._login(wire)
+            code, text = smtp.noop()
+            if code != 250:
+                raise smtplib.SMTPResponseException(code, text)
+        except _DIALOGUE as exc:
+            server = f"mail server {self._settings.host}:{self._settings.port}"
+            raise ChannelFailed(f"{server}{self._why(exc)}", reached=smtp is not None) from exc
+        finally:
+            if smtp is not None:
+                _leave(smtp)
+        secured = "" if self._settings.tls == "none" else " with TLS"
+        return f"answers{secured}{', takes the login' if self._settings.user is not None else ''}"
+
     def _converse(self, wire: Wire, notice: Notice, by_address: Mapping[str, Sequence[Person]]) -> dict[str, Answer]:
         smtp: smtplib.SMTP | None = None
         try:
@@ -87,7 +104,8 @@ class EmailSender:
         # smtplib calls a server that says nothing a closed connection.
         if isinstance(exc, TimeoutError) or isinstance(exc.__context__, TimeoutError):
             return f" does not answer within {self._settings.timeout:g} s"
-        return f": {' '.join(str(exc).split())[:200] or type(exc).__name__}"
+        text = exc.strerror if isinstance(exc, OSError) and exc.errno and exc.strerror else str(exc)
+        return f": {' '.join(text.split())[:200] or type(exc).__name__}"
 
     def _login(self, wire: Wire) -> smtplib.SMTP:
         settings = self._settings

@@ -79,6 +79,10 @@ class Mailbox:
         """The durable cursor."""
         return self._stored
 
+    def queue(self) -> list[Pending]:
+        """What is left to tell, also what is being sent."""
+        return [*self._sending.values(), *self._waiting.values()]
+
     # In
 
     async def look_ahead(self, seq: int, event: Event) -> None:

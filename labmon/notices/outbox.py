@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parseaddr
 
 from labmon.config.site import NoticeChannel as ChannelConfig
@@ -98,6 +98,11 @@ class Notifier:
         """What is still to be done before events are told as they come."""
         self._wake = asyncio.Event()
         self._feeder: asyncio.Task[None] | None = None
+
+    @property
+    def channels(self) -> Mapping[str, NoticeChannel]:
+        """The notice channels by id."""
+        return self._channels
 
     def start(self) -> None:
         """Begin; needs neither the journal nor any server to work. Call within a running event loop."""

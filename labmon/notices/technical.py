@@ -91,6 +91,20 @@ _GATEWAY = {
         "Displays and stores get nothing new. Nothing is lost: the gateway keeps the data. Alarms and notices work.",
         "Check the broker and the network between it and the gateway.",
     ),
+    "certificate": Condition(
+        "has a certificate that ends soon or has ended",
+        "has no certificate that ends soon",
+        "When a certificate has ended, the connection that needs it fails: displays and stores get nothing new, or "
+        "notices do not go out. Instruments are watched and alarms raised as before.",
+        "Have whoever looks after the plant's certificates put new ones in the places reported.",
+    ),
+    "access": Condition(
+        "gets commands with wrong PINs",
+        "gets no more commands with wrong PINs",
+        "Somebody tries to give commands over the network in the name of staff. Not one of them was carried out. "
+        "For some minutes such commands are refused from staff too: acknowledge by the command line at the gateway.",
+        "Ask whether somebody mistyped a PIN. If nobody did, tell those who look after the network at once.",
+    ),
     "fault": Condition(
         "has a fault in its own software",
         "runs without a fault again",

@@ -279,8 +279,19 @@ def test_no_daemon_answers(tmp_path: Path, arguments: tuple[str, ...], place: st
             path = tmp_path / ("s" * 200)
         result = run(*arguments, "--socket", path)
     assert result.exit_code == 1
-    assert "no daemon answers" in result.stderr
-    assert "Is the daemon running" in result.stderr
+    assert f"labmon: no daemon answers on {path}: " in result.stderr
+    assert "--socket" in result.stderr and "labmon doctor" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_socket_that_is_not_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    result = run("status", "--socket", tmp_path / "s")
+    assert result.exit_code == 1
+    assert "permission denied: sudo usermod -aG labmon" in result.stderr
 
 
 @pytest.mark.parametrize("answer", [b"", b"hello\n", b"[1]\n", b"17\n", b'{"ok": tr', b"\xff\xfe\n", b"{}\n"])

@@ -263,10 +263,10 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
         "why": "",
         "since": round((bench.wall - 100) * 1e9),
         "offset": 0.0002,
-        "estimated-error": 0.0004,
-        "max-error": 0.02,
+        "estimated_error": 0.0004,
+        "max_error": 0.02,
         "steps": 1,
-        "last-step": {"time": round((BEGIN + 61 - 3600) * 1e9), "seconds": pytest.approx(-3600, abs=1e-5)},
+        "last_step": {"time": round((BEGIN + 61 - 3600) * 1e9), "seconds": pytest.approx(-3600, abs=1e-5)},
     }
 
 

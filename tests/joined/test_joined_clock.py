@@ -226,7 +226,7 @@ async def test_a_daemon_whose_clock_is_set_misses_nothing(
         await eventually(lambda: daemon.pipeline.polled > polled + 3)
         status = (await made.ask("status"))["clock"]
         assert status["steps"] == 1
-        assert status["last-step"]["seconds"] == pytest.approx(step, abs=0.2)
+        assert status["last_step"]["seconds"] == pytest.approx(step, abs=0.2)
         assert daemon.pipeline.engine.views() == [], "neither silence nor any other alarm"
         assert sum(d.missed_ticks for line in daemon.health.values() for d in line.devices.values()) == 0
         (event,) = made.events(EventKind.CLOCK_STEP)

@@ -87,14 +87,14 @@ def test_a_child_that_dies_ends_it_with_an_error(tmp_path: Path, name: str) -> N
     (child,) = [pid for pid, line in speaking_of(tmp_path).items() if name in line]
     os.kill(child, signal.SIGKILL)
     last = ended(demo, tmp_path)
-    assert demo.returncode == 1
+    assert demo.returncode == 1, last
     assert last["ok"] is False
 
 
 def test_a_store_that_is_not_there_is_no_success(tmp_path: Path) -> None:
     demo = start(tmp_path, "--for", "3s", environ={"INFLUX_URL": "http://127.0.0.1:9", "INFLUX_TOKEN": "x"})
     last = ended(demo, tmp_path)
-    assert demo.returncode == 1
+    assert demo.returncode == 1, last
     assert last["ok"] is False
     assert last["not_yet_confirmed"] == last["readings_polled"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from journal_things import NOW, SECOND, event, exchange, group, layout, same
 
+from labmon.journal.disk import look_at_disk
 from labmon.journal.entries import Committed, Configuration, EntryKind, Gap, Group, RecordKey
 from labmon.journal.errors import JournalInUse, JournalUnavailable, NewerJournal
 from labmon.journal.reader import Reader
@@ -227,6 +228,35 @@ def test_a_migration_that_fails_leaves_the_older_journal(path: Path, monkeypatch
     store = Store.open(path)
     assert store.trouble is None
     assert isinstance(store.entries_after(1, 1, MANY)[0].content, Exchange)
+    store.close()
+
+
+def test_what_waits_is_counted_with_its_oldest(path: Path) -> None:
+    store = Store.open(path)
+    assert (store.oldest_after(0), store.events_waiting(0), store.quarantine_counts()) == (None, (0, None), {})
+    store.commit(group([exchange(layout(), NOW)], [event(time=NOW + 5)]))  # 1 layout, 2 readings, 3 event
+    store.commit(Group(gaps=[(NOW + 9, Gap("full", 1, 4, NOW + 7, NOW + 8))]))  # 4
+    store.commit(group([exchange(layout(), NOW + SECOND)], [event(time=NOW + SECOND)]))  # 5 readings, 6 event
+    assert store.oldest_after(0) == store.oldest_after(1) == NOW
+    assert store.oldest_after(4) == NOW + SECOND
+    assert store.oldest_after(6) is None
+    assert store.events_waiting(0) == (3, NOW + 5)
+    assert store.events_waiting(3) == (2, NOW + 7)
+    assert store.events_waiting(6) == (0, None)
+    store.quarantine("b", {2: "no", 5: "no"}, NOW)
+    store.quarantine("a", {2: "no"}, NOW)
+    assert store.quarantine_counts() == {"a": 1, "b": 2}
+    store.close()
+
+
+def test_the_disk_is_looked_at_also_before_there_is_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "later" / "journal.db"
+    before = look_at_disk(path)
+    assert (before.used, before.read_only) == (0, False)
+    assert 0 < before.free <= before.total
+    path.parent.mkdir()
+    store = Store.open(path)
+    assert look_at_disk(path).used >= path.stat().st_size > 0
     store.close()
 
 

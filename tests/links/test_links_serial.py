@@ -20,8 +20,9 @@ from labmon.links import modbus
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Silent
+from labmon.links.holder import holders
 from labmon.links.opening import make_link, open_link
-from labmon.links.serial_port import SerialTransport, holders
+from labmon.links.serial_port import SerialTransport
 from labmon.links.timing import Timing
 
 UNIT = 5
@@ -265,7 +266,7 @@ async def test_a_busy_port_names_its_holder() -> None:
             await open_link(SerialEndpoint(peer.port), "text")
         assert f"pid {os.getpid()}" in lost.value.detail
         assert "in use" in lost.value.detail
-        assert any(f"pid {os.getpid()}" in holder for holder in holders(peer.port))
+        assert any(f"pid {os.getpid()}" in str(holder) for holder in holders(peer.port))
         await link.close()
 
 

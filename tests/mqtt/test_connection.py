@@ -22,6 +22,7 @@ from labmon.mqtt import (
     Tls,
     Will,
 )
+from labmon.mqtt.certificate import expiry, parse
 
 QUICK: dict[str, Any] = {"backoff": (0.02, 0.1), "stall": 1.0, "connect_timeout": 3.0}
 
@@ -336,10 +337,15 @@ async def test_tls_checks_whom_it_talks_to(tmp_path: Path, eventually: Any) -> N
             await me.publish("a", b"x" * 1_000_000)
         for tls in (Tls(), Tls(ca=str(stranger.certificate))):
             async with Connection(settings(broker, tls=tls), "me") as me:
-                await eventually(lambda me=me: "CERTIFICATE_VERIFY_FAILED" in me.last_error)
+                await eventually(lambda me=me: "not signed by the authority that the site file" in me.last_error)
                 assert not me.connected
+        async with Connection(settings(broker, tls=Tls(ca=str(authority.certificate))), "me") as me:
+            await asyncio.wait_for(me.wait_connected(), 5)
+            assert me.peer_certificate is not None
+            assert parse(me.peer_certificate).ends == expiry(authority.folder / "broker.crt")
         async with Connection(settings(broker, tls=Tls(ca=str(tmp_path / "missing"))), "me") as me:
-            await eventually(lambda: "No such file" in me.last_error)
+            await eventually(lambda: me.last_error)
+            assert me.last_error == f"authorities {tmp_path / 'missing'}: No such file or directory"
         async with Connection(settings(broker), "me") as me:
             await eventually(lambda: me.last_error)
             assert not me.connected
@@ -355,7 +361,59 @@ async def test_tls_with_a_client_certificate(tmp_path: Path, eventually: Any) ->
             await me.publish("a", b"x")
         async with Connection(settings(broker, tls=Tls(str(authority.certificate))), "me") as me:
             await eventually(lambda: me.last_error)
+            assert "wants a certificate of us" in me.last_error
             assert not me.connected
+        over, over_key = authority.sign("over", days=-1)
+        async with Connection(
+            settings(broker, tls=Tls(str(authority.certificate), str(over), str(over_key))), "me"
+        ) as me:
+            await eventually(lambda: me.last_error)
+            assert me.last_error == "the broker refuses our certificate: it has expired (mqtt: tls: certificate)"
+        broken = tmp_path / "broken.key"
+        broken.write_text("-----BEGIN PRIVATE KEY-----\nplanted-key\n-----END PRIVATE KEY-----\n")
+        for wrong, why in ((over_key, "the key is not this certificate's"), (broken, "not in PEM form, damaged")):
+            async with Connection(
+                settings(broker, tls=Tls(str(authority.certificate), str(certificate), str(wrong))), "me"
+            ) as me:
+                await eventually(lambda me=me: me.last_error)
+                assert me.last_error.startswith(f"certificate {certificate} with key {wrong}: {why}")
+                assert "planted" not in me.last_error
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ({"days": -1}, "the broker's certificate has expired, or its authority's: put a new one at the broker"),
+        ({"alternatives": "DNS:elsewhere"}, "the broker's certificate is not for 127.0.0.1: correct the host"),
+    ],
+)
+async def test_what_is_wrong_with_the_brokers_certificate_is_told(
+    made: dict[str, Any], why: str, tmp_path: Path, eventually: Any, monkeypatch: Any
+) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    sign = authority.sign
+    monkeypatch.setattr(Authority, "sign", lambda self, name: sign(name, **made))
+    with Mosquitto(tmp_path, authority=authority) as broker:
+        async with Connection(settings(broker, tls=Tls(ca=str(authority.certificate))), "me") as me:
+            await eventually(lambda: me.last_error)
+            assert me.last_error.startswith(why)
+            assert me.peer_expired is ("days" in made)
+
+
+async def test_an_announced_length_is_not_believed(eventually: Any) -> None:
+    """A packet of 256 MB is announced and never ends: nothing is kept of it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"\x20\x03\x00\x00\x00" + b"\x30\xff\xff\xff\x7f")
+        while True:
+            writer.write(b"x" * 2**16)
+            await writer.drain()
+
+    async with peer(serve) as port:
+        quick = BrokerSettings("127.0.0.1", port, backoff=(0.01, 0.02))
+        async with Connection(quick, "me") as me:
+            await eventually(lambda: "announces a packet of 268435455 bytes" in me.last_error)
 
 
 async def test_version_3_1_1(broker: Mosquitto, eventually: Any) -> None:

@@ -117,6 +117,15 @@ def cases() -> dict[str, Notice]:
             technical("gateway.fault", detail="line rs485-a: stuck (no turn completed in 76 s), is replaced")
         ),
         "gateway-broker": letter(technical("gateway.broker")),
+        "gateway-certificate": letter(
+            technical(
+                "gateway.certificate",
+                detail="certificate /etc/labmon/gw1.crt ends on 2026-12-01 09:30 UTC: put a new one there",
+            )
+        ),
+        "gateway-access": letter(
+            technical("gateway.access", detail="5 wrong proofs in 5 min in the name of qa-officer; refused for 1 min")
+        ),
         "gateway-clock": letter(technical("gateway.clock", "cleared", 7200, state=NORM), after=7201),
         "gateway-clock-raised": letter(
             technical(

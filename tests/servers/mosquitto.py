@@ -54,13 +54,13 @@ class Authority:
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Authority:
+    def make(cls, folder: Path, days: int = 2, name: str = "labmon test authority") -> Authority:
         """Make key and certificate of the authority in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         _openssl(
             folder,
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
-            *("-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=labmon test authority"),
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", f"{days}", "-keyout", "ca.key", "-out", "ca.crt", "-subj", f"/CN={name}"),
             *("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"),
         )
         return cls(folder)
@@ -70,18 +70,21 @@ class Authority:
         """The authority's own certificate."""
         return self.folder / "ca.crt"
 
-    def sign(self, name: str, alternatives: str = "DNS:localhost,IP:127.0.0.1") -> tuple[Path, Path]:
-        """Certificate and key for `name`."""
+    def sign(
+        self, name: str, alternatives: str = "DNS:localhost,IP:127.0.0.1", days: int = 2, kind: str = "ec"
+    ) -> tuple[Path, Path]:
+        """Certificate and key for `name`, valid for so many days from now."""
+        curve = ("-pkeyopt", "ec_paramgen_curve:prime256v1") if kind == "ec" else ()
         _openssl(
             self.folder,
-            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("req", "-newkey", kind, *curve, "-nodes"),
             *("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"),
         )
         (self.folder / f"{name}.ext").write_text(f"subjectAltName={alternatives}\n")
         _openssl(
             self.folder,
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
-            *("-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
+            *("-days", f"{days}", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
         )
         return self.folder / f"{name}.crt", self.folder / f"{name}.key"
 
