@@ -22,9 +22,11 @@ MOMENT = 0.2
 def heed_signals_early() -> None:
     """Call first of all: until the event loop handles signals, SIGTERM ends the process cleanly, with exit code 0.
 
-    Nothing was accepted by then. SIGHUP, by which a service is asked to reload, would end it: it is ignored.
+    Nothing was accepted by then, so that nothing has to be written. SIGHUP, by which a service is asked to reload,
+    would end it: it is ignored.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Not sys.exit: an exception can be raised where nobody hears it, as in the import of a module or a finaliser.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 

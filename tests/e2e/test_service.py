@@ -157,7 +157,8 @@ async def test_a_stuck_line_is_replaced_alone_and_only_a_replacement_that_sticks
             (told,) = await faults()
             assert "line planted: stuck (no turn completed in" in told
             journal = JournalFile(site)
-            stuck = next(e.time for e in journal.events() if e.kind is EventKind.FAULT)
+            told_of = await eventually(lambda: [e.time for e in journal.events() if e.kind is EventKind.FAULT])
+            stuck = told_of[0]
 
             def values(name: str, after: int = 0) -> list[Exchange]:
                 entries = [e.content for e in journal.entries() if isinstance(e.content, Exchange)]
