@@ -9,7 +9,7 @@ ROOT = Path(labmon.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"daemon", "demo", "doctor"},
+    {"daemon", "demo", "doctor", "watch"},
     {"ingest", "simulate", "archive"},
     {"acquisition", "delivery", "notices"},
     {"drivers", "alarms", "journal", "health"},

@@ -14,9 +14,12 @@ import labmon
 ROOT = Path(labmon.__file__).parent
 FOLDERS = (
     "acquisition", "alarms", "daemon", "delivery", "health", "ingest", "journal", "links", "model", "mqtt", "notices",
+    "tasks", "watch",
 )  # fmt: skip
 WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 USES = {
+    "daemon/certificates.py": "days until a certificate ends",
+    "ingest/process.py": "days until a certificate ends",
     "acquisition/line.py": "when a reading was received",
     "acquisition/load.py": "whether a calibration is overdue",
     "acquisition/pipeline.py": "when an event was",

@@ -91,9 +91,9 @@ class Pipeline:
         """Let the clock have its say: on-delays, silence, bad quality, ends of out of service."""
         self._commit(self.engine.tick(time.monotonic(), time.time_ns()))
 
-    def condition(self, alarm: str, active: bool, detail: str) -> None:
-        """A technical condition began or ended."""
-        self._commit(self.engine.condition(alarm, active, time.monotonic(), time.time_ns(), detail))
+    def condition(self, alarm: str, active: bool, detail: str, since: int | None = None) -> None:
+        """A technical condition began or ended; `since` (UTC ns) where it began before it was noticed."""
+        self._commit(self.engine.condition(alarm, active, time.monotonic(), time.time_ns(), detail, since))
 
     def clock_set(self, *, trusted: bool) -> None:
         """The system clock was stepped, or its time is known to be right from now on."""

@@ -158,6 +158,7 @@ class _Planner:
             lines=infos,
             devices=self.devices,
             channels=self.channels,
+            gateway_name=self.site.gateway.name or "",
         )
         return Plan(plant, [line for line in lines if line is not None], self.limited, self.drivers)
 

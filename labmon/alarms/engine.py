@@ -170,8 +170,10 @@ class AlarmEngine:
         self._due = min(self._due, self._peaks_due, *self._service_due.values())
         return events
 
-    def condition(self, alarm: str, active: bool, mono: float, now: int, detail: str = "") -> list[Event]:
-        """Tell whether a condition holds.
+    def condition(
+        self, alarm: str, active: bool, mono: float, now: int, detail: str = "", since: int | None = None
+    ) -> list[Event]:
+        """Tell whether a condition holds, and since when (UTC ns) where that is before `now`; delays run from now on.
 
         A level, not an edge: telling it again costs nothing, and after a start it must be told also when it does not
         hold, for the alarm may have been left active. Raises KeyError for an id that is no condition's.
@@ -183,7 +185,7 @@ class AlarmEngine:
             return []
         turned = entry.level is not active
         entry.level, entry.detail = active, detail
-        events = self._apply(entry, Level(active, detail), mono, now)
+        events = self._apply(entry, Level(active, detail, since), mono, now)
         self._watch_delay(entry)
         if turned and entry.children:
             self._due = min(self._due, mono)

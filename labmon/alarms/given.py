@@ -45,6 +45,8 @@ class Level:
 
     active: bool
     detail: str = ""
+    since: int | None = None
+    """When it began to hold (UTC ns), where it was noticed later than it began."""
 
 
 @dataclass(frozen=True, slots=True)

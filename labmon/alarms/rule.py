@@ -130,6 +130,8 @@ class ConditionRule:
     device: str = ""
     line: str = ""
     inhibits: bool = False
+    self_clearing: bool = False
+    """Normal as soon as the condition is over, acknowledged or not: for alarms that nobody can acknowledge."""
 
     def __post_init__(self) -> None:
         _seconds(self, on_delay=self.on_delay, off_delay=self.off_delay)

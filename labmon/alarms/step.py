@@ -42,7 +42,8 @@ def step(rule: Rule, state: State, given: Given, mono: float, now: int) -> Resul
         case Level() if isinstance(rule, ConditionRule):
             if state.active and given.active and given.detail != state.detail:
                 state = replace(state, detail=given.detail)
-            return _turn(rule, state, given.active, now, mono, mono, now, detail=given.detail)
+            began = now if given.since is None else given.since
+            return _turn(rule, state, given.active, began, mono, mono, now, detail=given.detail)
         case Acknowledge():
             return _acknowledge(rule, state, given, now)
         case TakeOut():
@@ -167,7 +168,8 @@ def _raise(rule: Rule, state: State, happened: int, now: int, value: float | Non
 
 def _clear(rule: Rule, state: State, happened: int, now: int, value: float | None, detail: str) -> Result:
     before = state
-    base = TRANSITIONS[state.base, Trigger.RETURN]
+    own_end = isinstance(rule, ConditionRule) and rule.self_clearing
+    base = AlarmState.NORM if own_end else TRANSITIONS[state.base, Trigger.RETURN]
     if base is AlarmState.NORM:
         state = replace(FRESH, hidden=state.hidden)
     else:

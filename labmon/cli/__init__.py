@@ -10,7 +10,7 @@ from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.doctor import doctor
 from labmon.cli.group import Group
 from labmon.cli.orders import alarm, device, reload, user
-from labmon.cli.sites import check, ingest, run
+from labmon.cli.sites import check, ingest, run, watch
 from labmon.cli.status import status
 
 
@@ -23,6 +23,7 @@ def main() -> None:
 main.add_command(check)
 main.add_command(run)
 main.add_command(ingest)
+main.add_command(watch)
 main.add_command(demo)
 main.add_command(simulate)
 main.add_command(alarm)

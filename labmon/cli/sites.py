@@ -129,3 +129,18 @@ def ingest(site: Path, store: str | None, level: str) -> None:
         return 0
 
     sys.exit(run_loop(body()))
+
+
+@click.command()
+@_SITE
+@click.option("--log", "level", default="info", type=click.Choice(["debug", "info", "warning"]), show_default=True)
+def watch(site: Path, level: str) -> None:
+    """Tell people when a gateway or ingest falls silent. To be run elsewhere than on the gateway."""
+    from labmon.tasks.process import heed_signals_early
+
+    heed_signals_early()
+    from labmon.watch.watch import serve
+
+    loaded = load_or_exit(site)
+    start_logging(level)
+    sys.exit(run_loop(serve(loaded)))

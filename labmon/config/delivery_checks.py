@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from labmon.config.checks import Found, Plain, ids, items, one, refer, same_host, text, unique
 from labmon.config.errors import Path
 from labmon.config.site import NOTICE_CHANNEL, STORE
+
+_SECRET_NAME = re.compile(r"token|key|secret|passw|pwd|auth|sig", re.I)
 
 
 def check_delivery(data: Plain, found: Found) -> None:
@@ -29,7 +32,7 @@ def is_local(host: str) -> bool:
 def _mqtt(mqtt: Any, found: Found) -> None:
     if not isinstance(mqtt, dict):
         return
-    for user, password in (("user", "password"), ("ingest-user", "ingest-password")):
+    for user, password in ((f"{who}user", f"{who}password") for who in ("", "ingest-", "watch-")):
         if password in mqtt and user not in mqtt:
             found.error(("mqtt", password), f"{password} without {user}")
     tls, host = mqtt.get("tls"), text(mqtt, "host")
@@ -38,7 +41,7 @@ def _mqtt(mqtt: Any, found: Found) -> None:
             found.error(("mqtt", "tls", key), f"{key} without {certificate}")
     if host is None or is_local(host):
         return
-    if "tls" not in mqtt and ("password" in mqtt or "ingest-password" in mqtt):
+    if "tls" not in mqtt and {"password", "ingest-password", "watch-password"} & mqtt.keys():
         found.warning(("mqtt",), f"passwords go to {host} without encryption", "add tls")
     if mqtt.get("protocol") == "3.1.1":
         found.warning(("mqtt", "protocol"), "3.1.1 is for the embedded demonstration broker", "leave it out")
@@ -53,6 +56,7 @@ def _stores(data: Plain, found: Found) -> None:
         url = text(store.get("influxdb"), "url")
         if url is not None and (host := _plain_http(url)) is not None:
             found.warning((*path, "influxdb", "url"), f"the token goes to {host} without encryption", "use https")
+        _open_secret((*path, "influxdb", "url"), url, found)
 
 
 def _plain_http(url: str) -> str | None:
@@ -64,6 +68,16 @@ def _plain_http(url: str) -> str | None:
     return parts.hostname if parts.scheme == "http" and parts.hostname and not is_local(parts.hostname) else None
 
 
+def _open_secret(path: Path, url: str | None, found: Found) -> None:
+    """Warn of a URL that seems to hold a secret: the text of the site file goes into the journal."""
+    try:
+        query = urlsplit(url or "").query
+    except ValueError:
+        return
+    if _SECRET_NAME.search(re.sub("=[^&;]*", "=", query)):
+        found.warning(path, "the URL seems to hold a secret, and the site file is no place for one", "use `secret`")
+
+
 def _notices(data: Plain, found: Found) -> None:
     channels, people = items(data, ("notices", "channels")), items(data, ("notices", "people"))
     unique(channels, found)
@@ -71,6 +85,7 @@ def _notices(data: Plain, found: Found) -> None:
     for path, channel in channels:
         one(path, channel, "email", "webhook", NOTICE_CHANNEL, found)
         _email((*path, "email"), channel.get("email"), found)
+        _open_secret((*path, "webhook", "url"), text(channel.get("webhook"), "url"), found)
     by_mail = {text(c, "id") for _, c in channels if "email" in c}
     unreachable = {text(p, "id") for _, p in people if "email" not in p}
     routes = items(data, ("notices", "routes"))

@@ -17,6 +17,7 @@ from labmon.config.secrets import secret_warning
 from labmon.config.shipped import shipped
 from labmon.config.site import Profile, Site
 from labmon.config.types import Secret
+from labmon.config.watch_checks import check_watch
 from labmon.config.yaml import Loaded, load_model
 
 __all__ = ["SiteLoad", "load_site", "secrets_of"]
@@ -81,6 +82,7 @@ def load_site(path: FilePath, *, text: str | None = None) -> SiteLoad:
     known = library.names | {str(name) for name in (declared if isinstance(declared, dict) else ())}
     check_site(loaded.data, path.parent, {**library.plain, **own}, known, site)
     check_delivery(loaded.data, site)
+    check_watch(loaded.data, path.parent, site)
     site.profiles = {name: p for name, p in library.profiles.items() if name not in own}
     site.profiles |= {name: p for name, plain in own.items() if (p := valid(plain)) is not None}
     site.texts = library.texts

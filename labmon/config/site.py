@@ -206,9 +206,14 @@ class MqttConfig(Strict):
     ingest_user: str | None = None
     """Credentials of `labmon ingest` where they differ (they should)."""
     ingest_password: Secret | None = None
+    watch_user: str | None = None
+    """Credentials of `labmon watch` where they differ (they should)."""
+    watch_password: Secret | None = None
     protocol: Literal["5", "3.1.1"] = "5"
     """3.1.1 is for the embedded demonstration broker only."""
     keepalive: Period = 30.0
+    status_every: Period = 30.0
+    """How often the gateway says that it is there."""
 
 
 class InfluxConfig(Strict):
@@ -320,6 +325,32 @@ class JournalConfig(Strict):
     commit_every: Period = 1.0
 
 
+class PingConfig(Strict):
+    """An address that `labmon watch` calls by GET while it and its gateways are well; others watch whether it does."""
+
+    url: Secret
+    """Whoever has it can call it, so it is a secret."""
+    every: Period = 60.0
+    ca: str | None = None
+    timeout: Period = 10.0
+
+
+class WatchConfig(Strict):
+    """`labmon watch`: who is told, elsewhere, that a gateway or ingest is silent."""
+
+    gateways: list[Id] | None = None
+    """Left out: the gateway of this file."""
+    silent_after: Period = 120.0
+    """Nothing was heard for so long, of a gateway or of the broker."""
+    offline_after: Period = 30.0
+    """A gateway that is said to be gone may come back within this, and one that is back must stay for as long."""
+    ingest_after: Period = 300.0
+    """A store with a backlog confirmed nothing for so long."""
+    path: str = "/var/lib/labmon-watch/journal.db"
+    """What the watch remembers of its alarms and notices."""
+    ping: PingConfig | None = None
+
+
 class Site(Strict):
     """A whole site file."""
 
@@ -337,4 +368,5 @@ class Site(Strict):
     stores: list[StoreConfig] = []
     notices: NoticesConfig = NoticesConfig()
     journal: JournalConfig = JournalConfig()
+    watch: WatchConfig = WatchConfig()
     socket: str = "/run/labmon/control.sock"

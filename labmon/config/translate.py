@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ _MESSAGES = {
     "finite_number": "must be a finite number",
     "string_too_short": "must not be empty",
 }
+_WORD = re.compile("[A-Za-z][a-z_-]{0,23}")
 _ID_HINT = "an id is made of a-z, 0-9 and - and neither begins nor ends with -"
 
 
@@ -57,7 +59,10 @@ def config_errors(
         message, hint = _words(finding, data)
         at_key = finding.error["type"] in ("extra_forbidden", "invalid_key") or finding.error["loc"][-1:] == ("[key]",)
         mark = positions.key(finding.path) if at_key else positions.value(finding.path)
-        shown = finding.path[:-1] if finding.secret and at_key else finding.path
+        # A word that is no key of ours may be a secret that was pasted to the wrong place.
+        odd = at_key and not hint.startswith("did you") and not _WORD.fullmatch(str(finding.path[-1]))
+        hidden = odd or (at_key and finding.secret)
+        shown = finding.path[:-1] if hidden else finding.path
         known = errors.get((finding.path, at_key))
         if known is not None and known.message != message:
             # Members of one union, none of which fits: `must be a whole number, or must be text`.

@@ -33,11 +33,13 @@ def watched(site: Site, folder: Path) -> list[Watched]:
 
 
 class CertificateWatch:
-    """Tells the condition `gateway.certificate`: hourly, and when the broker has shown another certificate."""
+    """Tells the condition `gateway.certificate`: hourly, when the broker has shown another certificate, and when other
+    files are named.
+    """
 
     def __init__(
         self,
-        files: Sequence[Watched],
+        files: Callable[[], Sequence[Watched]],
         server: Callable[[], Server | None],
         on_condition: Callable[[str, bool, str], None],
         *,
@@ -50,12 +52,12 @@ class CertificateWatch:
 
     async def run(self) -> None:
         """Look for ever."""
-        seen: Server | None = None
+        seen: tuple[object, object] = None, None
         due = float("-inf")
         while True:
-            server = self._server()
-            if server != seen or time.monotonic() >= due:
-                seen, due = server, time.monotonic() + EVERY
-                lines = await look(self._files, server, self._clock())
+            server, files = self._server(), self._files()
+            if (server, files) != seen or time.monotonic() >= due:
+                seen, due = (server, files), time.monotonic() + EVERY
+                lines = await look(files, server, self._clock())
                 self._on_condition(CERTIFICATE, bool(lines), "; ".join(lines)[:_TEXT])
             await asyncio.sleep(LOOK)

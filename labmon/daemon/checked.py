@@ -6,6 +6,7 @@ from typing import Any
 
 from labmon.acquisition.load import Loaded
 from labmon.config.capacity import capacity
+from labmon.config.site import Site
 
 
 def summary(loaded: Loaded) -> dict[str, Any]:
@@ -48,10 +49,24 @@ def summary(loaded: Loaded) -> dict[str, Any]:
             {"classes": route.classes, "areas": route.areas, "to": route.to, "by": route.by}
             for route in site.notices.routes
         ],
+        "watch": _watch(site),
         "journal-bytes-per-day": round(held.bytes_per_day),
         "journal-size": site.journal.size,
         "outage-days": round(held.days, 1),
         "keep-days": round(site.journal.keep_readings / 86400, 1),
+    }
+
+
+def _watch(site: Site) -> dict[str, Any] | None:
+    """What `labmon watch` would do by this file; None where it says nothing of that."""
+    if "watch" not in site.model_fields_set:
+        return None
+    watch = site.watch
+    return {
+        "gateways": watch.gateways or [site.gateway.id],
+        "silent-after": watch.silent_after,
+        "ingest-after": watch.ingest_after,
+        "ping-every": watch.ping.every if watch.ping else None,
     }
 
 
@@ -77,6 +92,12 @@ def text(found: dict[str, Any]) -> str:
         where = ", ".join(route["areas"]) if route["areas"] else "all areas"
         ways = f"to {', '.join(route['to'])} by {', '.join(route['by'])}"
         rows.append(f"notices of {', '.join(route['classes'])} in {where}: {ways}")
+    if (watch := found["watch"]) is not None:
+        ping = f", pings every {watch['ping-every']:g} s" if watch["ping-every"] else ""
+        rows.append(
+            f"watch over {', '.join(watch['gateways'])}: silent after {watch['silent-after']:g} s, "
+            f"ingest after {watch['ingest-after']:g} s{ping}"
+        )
     rows += [
         f"journal {found['journal-bytes-per-day'] / 1e6:,.1f} MB a day of readings; {found['journal-size'] / 1e9:g} GB "
         f"hold {found['outage-days']:,g} days, readings are kept for {found['keep-days']:g} days",

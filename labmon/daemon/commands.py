@@ -10,6 +10,7 @@ from labmon.acquisition.pipeline import Pipeline
 from labmon.alarms.engine import AlarmEngine
 from labmon.alarms.errors import CommandRefused
 from labmon.config.site import Role, User
+from labmon.health.allowance import Allowance
 from labmon.model.event import Event, EventKind
 from labmon.model.plant import Plant
 
@@ -33,6 +34,8 @@ class Commands:
         self.engine: AlarmEngine = pipeline.engine
         self.users = users
         self.plant = plant
+        self._refusals = Allowance(50, 60.0)
+        self._passed_over = 0
         self._verbs: dict[str, Callable[[str, Mapping[str, Any]], list[Event]]] = {
             "alarm-ack": self._acknowledge,
             "device-out-of-service": self._out_of_service,
@@ -45,11 +48,23 @@ class Commands:
             self._allowed(verb, user)
             events = self._verbs[verb](user, arguments)
         except CommandRefused as refused:
-            self._note(verb, user, f"refused: {refused}", arguments, identifier)
+            self._refused(verb, user, str(refused), arguments, identifier)
             raise
         self.pipeline.command(events)
         self._note(verb, user, "done", arguments, identifier)
         return "done" if not events else "; ".join(_said(e) for e in events[:5])
+
+    def _refused(self, verb: str, user: str, why: str, arguments: Mapping[str, Any], identifier: str) -> None:
+        """Record a refusal; of those without end only the first ones and a count, for events are never deleted.
+
+        One whose id counts as used (by MQTT, where what one user may order is bounded) is recorded always.
+        """
+        if not identifier and not self._refusals.take(time.monotonic()):
+            self._passed_over += 1
+            return
+        also = f" ({self._passed_over} more refused commands were passed over before)" if self._passed_over else ""
+        self._passed_over = 0
+        self._note(verb, user, f"refused: {why}"[:REASON] + also, arguments, identifier)
 
     def _note(self, verb: str, user: str, detail: str, arguments: Mapping[str, Any], identifier: str) -> None:
         now = time.time_ns()
@@ -58,7 +73,7 @@ class Commands:
                 EventKind.COMMAND,
                 now,
                 now,
-                detail=detail[:REASON],
+                detail=detail[: REASON + 100],
                 alarm=_cut(arguments, "alarm", 200),
                 occurrence=_cut(arguments, "occurrence", 100),
                 device=_cut(arguments, "device", 64),

@@ -6,11 +6,15 @@ One JSON object per line each way. Who asks is told by the kernel (peer credenti
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import grp
 import inspect
 import logging
+import os
 import pwd
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,14 @@ from labmon.config.site import User
 LONGEST = 64 * 1024
 """Bytes of one request."""
 IDLE = 30.0
+"""Seconds that a connection may say nothing, or take no answer."""
+MOST = 50
+"""Connections of one system user at a time. Whoever holds so many keeps nobody else out."""
+NAME_SERVICE = 3.0
+"""Seconds that looking up a login name may take."""
+STAFF = "labmon"
+"""The system group of those who may open the socket."""
+_LONGEST_ANSWER = 64 * 2**20
 
 log = logging.getLogger("labmon.control")
 
@@ -42,6 +54,9 @@ class ControlSocket:
         self.know(users)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._logins: dict[int, str] = {}
+        """As the name service told them last."""
+        self._by_uid: Counter[int] = Counter()
 
     def know(self, users: Mapping[str, User]) -> None:
         """Who may be meant by a login, from now on."""
@@ -54,8 +69,17 @@ class ControlSocket:
                 raise OSError(f"another daemon answers on {self.path}")
             self.path.unlink()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self.path, limit=LONGEST)
-        self.path.chmod(0o660)
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.bind(str(self.path))
+            # Before it listens: whatever the umask, nobody else can have connected.
+            self.path.chmod(0o660)
+            _give_to_staff(self.path)
+            sock.setblocking(False)
+            self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=LONGEST)
+        except BaseException:
+            sock.close()
+            raise
 
     async def stop(self) -> None:
         """Close the socket and every conversation."""
@@ -73,8 +97,13 @@ class ControlSocket:
         if task is not None:
             self._open.add(task)
             task.add_done_callback(self._open.discard)
-        login = _login(writer.get_extra_info("socket"))
+        uid = _peer(writer.get_extra_info("socket"))
+        login = await self._login(uid)
+        self._by_uid[uid] += 1
         try:
+            if self._by_uid[uid] > MOST:
+                writer.write(orjson.dumps({"ok": False, "error": f"{login} has more than {MOST} connections"}) + b"\n")
+                return
             while True:
                 try:
                     async with asyncio.timeout(IDLE):  # not wait_for, which can swallow the end
@@ -85,13 +114,24 @@ class ControlSocket:
                 if not line:
                     break
                 writer.write(orjson.dumps(await self._answer(line, login), default=str) + b"\n")
-                await writer.drain()
+                async with asyncio.timeout(IDLE):
+                    await writer.drain()
                 await asyncio.sleep(0)  # whoever asks without a pause gets no more turns than a line
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
             # What is still to be sent would keep the connection open as long as the other side does not read it.
             writer.transport.abort()
         finally:
+            self._by_uid[uid] -= 1
+            if not self._by_uid[uid]:
+                del self._by_uid[uid]
             writer.close()
+
+    async def _login(self, uid: int) -> str:
+        """Login name of a user id. A name service that hangs holds nothing up but this connection, and that shortly."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NAME_SERVICE):
+                self._logins[uid] = await asyncio.to_thread(_login, uid)
+        return self._logins.get(uid, str(uid))
 
     async def _answer(self, line: bytes, login: str) -> dict[str, Any]:
         try:
@@ -114,13 +154,32 @@ class ControlSocket:
             return {"ok": False, "error": f"fault in labmon: {type(error).__name__}"}
 
 
-def _login(sock: socket.socket) -> str:
+def _peer(sock: socket.socket) -> int:
+    """The user id of who is at the other end, from the kernel."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+def _login(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def _give_to_staff(path: Path) -> None:
+    """Let the group `labmon` open the socket, where the folder that it stands in is this group's."""
+    try:
+        group = grp.getgrnam(STAFF).gr_gid
+    except KeyError:
+        return
+    if path.parent.stat().st_gid != group or path.stat().st_gid == group:
+        return
+    try:
+        os.chown(path, -1, group)
+    except OSError as error:
+        log.warning("control: %s cannot be given to the group %s: %s", path, STAFF, error.strerror)
 
 
 def answers(path: Path) -> bool:
@@ -159,6 +218,8 @@ def _read_line(sock: socket.socket) -> dict[str, Any]:
         if not chunk:
             raise ConnectionError("the daemon hung up")
         data += chunk
+        if len(data) > _LONGEST_ANSWER:
+            raise ValueError("what answers does not come to an end")
     answer = orjson.loads(data)
     if not isinstance(answer, dict) or "ok" not in answer:
         raise ValueError("what answers is no labmon")

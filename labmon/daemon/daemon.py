@@ -248,6 +248,24 @@ class Daemon:
         except OSError as error:
             log.error("control: no local socket: %s", error)
 
+    def watch_certificates(self) -> None:
+        """Have the files of certificates looked at that the site names."""
+        if CERTIFICATES not in self.parts.names():
+            self.parts.keep(CERTIFICATES, self._certificates)
+
+    async def watch_other_certificates(self) -> None:
+        """The site names other files than before: they are looked at now."""
+        await self.parts.end(CERTIFICATES, PART)
+        self.watch_certificates()
+
+    async def _certificates(self) -> None:
+        # Imported here: it needs what delivery is made of, which the first readings do not wait for.
+        from labmon.daemon.certificates import CertificateWatch, watched
+
+        await CertificateWatch(
+            lambda: watched(self.site, self.loaded.path.parent), lambda: self.outside.broker, self.pipeline.condition
+        ).run()
+
     def fault(self, part: str, what: str, error: BaseException | None = None) -> None:
         """A part of labmon failed, or was replaced: logged, recorded, and an alarm that names it."""
         if self._ending:
@@ -262,23 +280,6 @@ class Daemon:
         else:
             self._pipeline.record(event)
             self._tell_fault()
-
-    def watch_certificates(self) -> None:
-        """Have the files of certificates looked at that the site names now."""
-        if CERTIFICATES not in self.parts.names():
-            self.parts.keep(CERTIFICATES, self._certificates)
-
-    async def watch_other_certificates(self) -> None:
-        """The site names other files than before."""
-        await self.parts.end(CERTIFICATES, PART)
-        self.watch_certificates()
-
-    async def _certificates(self) -> None:
-        # Imported here: it needs what delivery is made of, which the first readings do not wait for.
-        from labmon.daemon.certificates import CertificateWatch, watched
-
-        files = watched(self.site, self.loaded.path.parent)
-        await CertificateWatch(files, lambda: self.outside.broker, self.pipeline.condition).run()
 
     def _tell_fault(self) -> None:
         self.pipeline.condition(ALARM, *self.fault_alarm.now())

@@ -9,13 +9,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
-from labmon.config.secrets import SecretError, pin_key, read_secret
+from labmon.config.secrets import PinParameters, SecretError, pin_key, pin_parameters, read_secret
 from labmon.config.site import Site, User
 from labmon.config.types import Secret
 from labmon.daemon.commands import Commands
@@ -41,6 +41,16 @@ REMEMBERED = 1000
 """Events that are kept in memory after their commit, for the case that the journal cannot be read any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How the broker is reached, passwords and all: whether a delivery is made of the same."""
+
+    settings: BrokerSettings
+    certificates: bytes
+    """Digest of what the files held."""
+    status_every: float
+
+
 class Outside:
     """Carries what the journal commits, and what it cannot commit, to whoever waits for it."""
 
@@ -60,8 +70,9 @@ class Outside:
         self._early_events: list[Event] = []
         """What came before the consumers were there."""
         self._keys: dict[str, bytes | None] = {}
+        self._pins: dict[str, PinParameters] = {}
         self._intervals: dict[str, float] = {}
-        self._reach: tuple[BrokerSettings, bytes] | None = None
+        self._reach: _Reach | None = None
         """How the broker was reached when the delivery was made."""
         self._for_delivery: list[Event] | None = None
         self._for_notifier: list[Event] | None = None
@@ -145,6 +156,7 @@ class Outside:
             self._keys,
             self.health,
             self._intervals,
+            pins=self._pins,
         )
         settings = broker_settings(config, config.user, config.password, self.folder)
         with contextlib.suppress(OSError):  # it is told when the connection is made
@@ -156,17 +168,26 @@ class Outside:
             around,
             session=journal.session or self.started // 10**6,
             since=self.started,
+            refresh=config.status_every,
         )
 
     def _note_users_and_intervals(self) -> None:
         """In place, because the consumers hold them."""
-        keys = {user.id: self._key(user) for user in self.site.users}
+        keys, pins = self._read_pins(self.site)
         devices = [device for line in self.plan.lines for device in line.devices]
         intervals = {d.id: max((q.every for q in d.queries), default=60.0) for d in devices}
         self._keys.clear()
         self._keys |= keys
+        self._pins.clear()
+        self._pins |= pins
         self._intervals.clear()
         self._intervals |= intervals
+
+    def _read_pins(self, site: Site) -> tuple[dict[str, bytes | None], dict[str, PinParameters]]:
+        """The keys of the users' PINs, and how they are derived."""
+        pins = {user.id: self._pin(user) for user in site.users}
+        keys = {user: pin[1] if pin else None for user, pin in pins.items()}
+        return keys, {user: pin[0] for user, pin in pins.items() if pin}
 
     def _condition(self, alarm: str, active: bool, detail: str) -> None:
         """What a consumer tells. One that is being replaced may know of an alarm that is no more."""
@@ -175,12 +196,13 @@ class Outside:
         except KeyError:
             log.debug("%s is no more: %s", alarm, detail)
 
-    def _key(self, user: User) -> bytes | None:
-        """The key of a user's PIN; a hash that cannot be read means that this user cannot command by MQTT."""
+    def _pin(self, user: User) -> tuple[PinParameters, bytes] | None:
+        """A user's PIN: how its key is derived, and the key. One that cannot be read: no commands by MQTT."""
         if user.pin is None:
             return None
         try:
-            return pin_key(read_secret(user.pin, self.folder))
+            text = read_secret(user.pin, self.folder)
+            return pin_parameters(text), pin_key(text)
         except (SecretError, ValueError) as error:
             log.error("user %s: no commands by MQTT: %s", user.id, error)
             return None
@@ -254,8 +276,7 @@ class Outside:
 
     def stale(self, site: Site) -> bool:
         """Whether anything that the site file refers to is another than when it was taken: a password, a PIN."""
-        keys = {user.id: self._key(user) for user in site.users}
-        return keys != self._keys or self.lacks_notifier or not self.same_broker(site)
+        return self._read_pins(site) != (self._keys, self._pins) or self.lacks_notifier or not self.same_broker(site)
 
     def same_broker(self, site: Site | None = None) -> bool:
         """Whether a site's broker (this one's, if none is given) is reached as the delivery reaches it now."""
@@ -265,8 +286,8 @@ class Outside:
             return False
         return reached == self._reach and (reached is None) is (self.delivery is None)
 
-    def _reached(self, site: Site) -> tuple[BrokerSettings, bytes] | None:
-        """How a site reaches its broker, with a digest of the certificates. Raises SecretError, OSError."""
+    def _reached(self, site: Site) -> _Reach | None:
+        """How a site reaches its broker. Raises SecretError, OSError."""
         if site.mqtt is None:
             return None
         from labmon.delivery.broker import broker_settings
@@ -278,7 +299,7 @@ class Outside:
             for name in (settings.tls.ca, settings.tls.certificate, settings.tls.key):
                 digest.update(Path(name).read_bytes() if name else b"")
                 digest.update(b"|")
-        return settings, digest.digest()
+        return _Reach(settings, digest.digest(), site.mqtt.status_every)
 
     @property
     def lacks_notifier(self) -> bool:

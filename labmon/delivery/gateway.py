@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from labmon.alarms.transitions import ACTIVE_STATES
+from labmon.config.secrets import PinParameters
 from labmon.delivery.alarms import AlarmNow, AlarmPublisher
 from labmon.delivery.commands import CommandReceiver, Handler
 from labmon.delivery.events import EventSender
 from labmon.delivery.lane import Pace
 from labmon.delivery.live import LivePublisher
 from labmon.delivery.log import Journal
+from labmon.delivery.pins import PinPublisher
 from labmon.delivery.record import RecordSender
-from labmon.delivery.status import StatusPublisher, line_message, status_will
+from labmon.delivery.status import REFRESH, Account, StatusPublisher, line_message, status_will
 from labmon.health.line import LineHealth
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
@@ -24,7 +27,7 @@ from labmon.mqtt.topics import Topics, client_id
 from labmon.tasks.kept import kept
 
 _HEALTH_LOOK = 2.0
-_HEALTH_REFRESH = 30.0
+_NOTICES = "gateway.notices."
 BROKER = "gateway.broker"
 
 
@@ -45,13 +48,15 @@ class Surroundings:
     health: Mapping[str, LineHealth] = field(default_factory=dict)
     intervals: Mapping[str, float] = field(default_factory=dict)
     """Longest polling interval of each device, in seconds."""
+    pins: Mapping[str, PinParameters] = field(default_factory=dict)
+    """What of the users' PIN hashes is public."""
 
 
 class Delivery:
     """Starts without a broker, ends within three seconds whatever the broker does, and loses nothing in between.
 
     `prefix` is the gateway's (model.plant.Plant.prefix), `session` a number that grows with every start of the daemon,
-    `since` its start in UTC ns.
+    `since` its start in UTC ns. Status and health are published again every `refresh` seconds.
     """
 
     def __init__(
@@ -64,10 +69,13 @@ class Delivery:
         session: int,
         since: int,
         pace: Pace | None = None,
+        refresh: float = REFRESH,
     ) -> None:
+        stores = list(stores)
         topics = Topics(prefix)
         self._around = around
         self._broker = f"broker {settings.host}:{settings.port}"
+        self._refresh = refresh
         self._record_connection = Connection(settings, client_id(prefix, "record"))
         self._live_connection = Connection(
             settings, client_id(prefix, "live"), will=status_will(topics, session, since)
@@ -81,13 +89,23 @@ class Delivery:
             on_event=around.on_event,
             pace=pace,
         )
-        self.status = StatusPublisher(self._live_connection, topics, session, since)
+        self._stores = sorted(set(stores))
+        self.status = StatusPublisher(
+            self._live_connection, topics, session, since, refresh=refresh, account=self._account
+        )
         self.alarms = AlarmPublisher(self._live_connection, topics, around.views)
         self.events = EventSender(self._live_connection, topics, around.journal)
         self.lives = LivePublisher(self._live_connection, topics, around.intervals)
         self.commands = CommandReceiver(
-            self._live_connection, topics, around.keys, around.handler, around.on_event, around.journal
+            self._live_connection,
+            topics,
+            around.keys,
+            around.handler,
+            around.on_event,
+            around.journal,
+            on_condition=around.on_condition,
         )
+        self.pins = PinPublisher(self._live_connection, topics, around.pins)
         self._health_task: asyncio.Task[None] | None = None
         self._told_connected: bool | None = None
 
@@ -115,7 +133,7 @@ class Delivery:
             connection.on_connect(self._look_at_broker)
             connection.on_disconnect(lambda _reason: self._look_at_broker())
         # Status first: what a connect sets off happens in the order of these starts.
-        for part in (self.status, self.alarms, self.events, self.commands, self.lives, self.record):
+        for part in (self.status, self.alarms, self.events, self.commands, self.pins, self.lives, self.record):
             await part.start()
         for connection in (self._live_connection, self._record_connection):
             await connection.start()
@@ -127,7 +145,7 @@ class Delivery:
         if self._health_task is not None:
             self._health_task.cancel()
             await asyncio.gather(self._health_task, return_exceptions=True)
-        parts = (self.record, self.events, self.alarms, self.commands, self.lives)
+        parts = (self.record, self.events, self.alarms, self.commands, self.pins, self.lives)
         await asyncio.gather(*(part.stop() for part in parts))
         await self.status.stop()
         await asyncio.gather(self._live_connection.stop(0.7), self._record_connection.stop(0.7))
@@ -165,6 +183,15 @@ class Delivery:
         """Entries of the journal that each store has not confirmed."""
         return self.record.behind()
 
+    def _account(self) -> Account:
+        behind = self.record.behind()
+        failing = {
+            view.alarm.removeprefix(_NOTICES)
+            for view in self._around.views()
+            if view.alarm.startswith(_NOTICES) and view.state in ACTIVE_STATES
+        }
+        return Account(len(self._around.health), {store: behind.get(store) for store in self._stores}, sorted(failing))
+
     def _look_at_broker(self) -> None:
         if self.connected is not self._told_connected:
             self._told_connected = self.connected
@@ -180,7 +207,7 @@ class Delivery:
                 message = line_message(health, mono, now)
                 states = (message.state, message.detail, [(d.device, d.state, d.detail) for d in message.devices])
                 before = shown.get(line)
-                if before is None or before[0] != states or mono - before[1] > _HEALTH_REFRESH:
+                if before is None or before[0] != states or mono - before[1] >= self._refresh:
                     shown[line] = (states, mono)
                     self.status.update(message)
-            await asyncio.sleep(_HEALTH_LOOK)
+            await asyncio.sleep(min(_HEALTH_LOOK, self._refresh))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import labmon
 from labmon.health.line import LineHealth as LiveHealth
@@ -46,23 +48,42 @@ def line_message(health: LiveHealth, mono: float, now: int) -> LineHealth:
     return LineHealth(health.id, health.state.value, wall(health.since), now, health.detail, devices, counts)
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a status tells beside that the daemon is there; see model.status.Status."""
+
+    lines: int | None = None
+    stores: Mapping[str, int | None] | None = None
+    failing: Sequence[str] | None = None
+
+
 class StatusPublisher:
     """`P/status` and `P/health/<line>`, retained; all of them again after each connect and every `refresh` seconds."""
 
     def __init__(
-        self, connection: Connection, topics: Topics, session: int, since: int, *, refresh: float = REFRESH
+        self,
+        connection: Connection,
+        topics: Topics,
+        session: int,
+        since: int,
+        *,
+        refresh: float = REFRESH,
+        account: Callable[[], Account] = Account,
     ) -> None:
         self._connection = connection
         self._topics = topics
         self._session = session
         self._since = since
         self._refresh = refresh
+        self._account = account
         self._health: dict[str, LineHealth] = {}
         self._changed: dict[str, None] = {}
         self._gone: dict[str, None] = {}
         """Lines that are no more, of which the broker may still hold the health."""
         self._wake = asyncio.Event()
         self._anew = True
+        self._said = 0.0
+        """When the status was last published (monotonic)."""
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
 
@@ -113,11 +134,12 @@ class StatusPublisher:
                     log.error("status cannot be published: %s", error, exc_info=not isinstance(error, MqttError))
                 await asyncio.sleep(1.0)
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._refresh):
+            try:
+                # From the last time on, and not from the last change of a line: those may come ever so often.
+                async with asyncio.timeout(self._said + self._refresh - time.monotonic()):
                     await self._wake.wait()
-                    continue
-            self._anew = True
+            except TimeoutError:
+                self._anew = True
 
     async def _publish(self) -> None:
         if self._anew:
@@ -144,4 +166,8 @@ class StatusPublisher:
 
     async def _say(self, *, online: bool) -> None:
         status = Status(online, self._session, labmon.__version__, self._since, time.time_ns())
+        if online:
+            account = self._account()
+            status.lines, status.stores, status.failing = account.lines, account.stores, account.failing
         await self._connection.publish(self._topics.status, status.encode(), retain=True)
+        self._said = time.monotonic()

@@ -1,8 +1,6 @@
-"""What keeps commands from being played twice, and guesses and floods from mattering."""
+"""What keeps commands from being played twice."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 from labmon.delivery.log import COMMAND_CURSOR, Journal
 from labmon.model.event import EventKind
@@ -47,29 +45,3 @@ class UsedIds:
         self.complete = True
         if done:
             await self._journal.advance(COMMAND_CURSOR, done)
-
-
-@dataclass(slots=True)
-class Allowance:
-    """So many at once, and one more every `every` seconds (a token bucket)."""
-
-    size: int
-    every: float
-    left: float = field(init=False)
-    seen: float = field(default=0.0, init=False)
-
-    def __post_init__(self) -> None:
-        self.left = self.size
-
-    def take(self, mono: float) -> bool:
-        """Use one, if there is one."""
-        if not self.has(mono):
-            return False
-        self.left -= 1
-        return True
-
-    def has(self, mono: float) -> bool:
-        """Whether there is one to use."""
-        self.left = min(self.size, self.left + max(0.0, mono - self.seen) / self.every)
-        self.seen = mono
-        return self.left >= 1

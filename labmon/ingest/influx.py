@@ -7,6 +7,7 @@ drops what fails. Only the answer 204 means stored; a login page that answers 20
 from __future__ import annotations
 
 import email.utils
+import http.client
 import json
 import re
 import socket
@@ -39,6 +40,8 @@ _NANOSECONDS: Final = cast("WritePrecision", WritePrecision.NS)  # a str, which 
 _CONNECT: Final = 3.0
 _MAX_RETRY_AFTER: Final = 3600.0
 _MAX_TEXT: Final = 200
+_MAX_ANSWER: Final = 4 * 2**20
+"""Bytes of one answer. A refusal may name every point that was sent, 5000 of them."""
 # Says how many of the points sent were not stored; the words before keep a point's own text from being taken for it.
 _DROPPED: Final = re.compile(
     r"partial write: (?P<why>points beyond retention policy|field type conflict: .*) dropped=(?P<dropped>\d+)"
@@ -252,13 +255,40 @@ def _cut(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+class _Bounded(http.client.HTTPResponse):
+    """An answer of which no more than _MAX_ANSWER bytes are taken, and nothing is unpacked."""
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        # Nothing was asked to be packed, and some kilobytes can be unpacked to gigabytes: it is not read.
+        self._packed = "Content-Encoding" in self.headers
+        del self.headers["Content-Encoding"]
+        self._whole = not self.chunked and self.length is not None and self.length <= _MAX_ANSWER
+        # What is not read to its end leaves a connection on which nothing else can be asked.
+        self.will_close = self.will_close or not self._whole
+
+    def read(self, amt: int | None = None) -> bytes:
+        """The body, or the beginning of a longer one."""
+        if self._whole:
+            data = super().read(amt)
+        else:
+            data = super().read(min(amt or _MAX_ANSWER, _MAX_ANSWER))
+            self.close()
+        return b"" if self._packed else data
+
+
 def _tracked_pools(opened: Callable[[socket.socket], None]) -> dict[str, type[HTTPConnectionPool]]:
     class Connection(HTTPConnection):
+        response_class = _Bounded
+
         def connect(self) -> None:
             super().connect()
             opened(self.sock)
 
     class TlsConnection(HTTPSConnection):
+        response_class = _Bounded
+
         def connect(self) -> None:
             super().connect()
             opened(self.sock)

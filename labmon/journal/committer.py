@@ -53,10 +53,10 @@ class Committer:
         self.journal: str | None = None
         """Id of the open journal; None while none is open."""
         self.last_seq = 0
-        self.turns = 0
-        """Turns begun: what is to be done now, or a pause."""
         self.committed_at: int | None = None
         """When the last commit was on the disk (UTC ns)."""
+        self.turns = 0
+        """Turns begun: what is to be done now, or a pause."""
         self.session: int | None = None
         """Number of this run; None before a journal was open."""
         self._path = path

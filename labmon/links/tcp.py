@@ -21,6 +21,10 @@ from labmon.tasks.names import addresses
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 20_000}
 
 
+FLOOD = 2**20
+"""Bytes that a peer may send between two requests; the longest reply has some thousand."""
+
+
 class TcpTransport:
     """A TCP connection with keepalive and without Nagle's delay."""
 
@@ -74,6 +78,7 @@ class TcpTransport:
         """Send. Raises LinkLost when the connection is gone."""
         if self._connection is None or self._connection.receiver is None:
             raise LinkLost(f"{self.endpoint}: not connected")
+        self._connection.heard = 0
         self._connection.transport.write(data)
 
     def pending(self) -> bool:
@@ -97,6 +102,8 @@ class _Connection(asyncio.Protocol):
     def __init__(self, receiver: Receiver, name: str) -> None:
         self.receiver: Receiver | None = receiver
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.heard = 0
+        """Bytes since the last request."""
         self._name = name
         self._poll = select.poll()
         self._fd = -1
@@ -115,7 +122,11 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        if self.receiver is not None:
+        self.heard += len(data)
+        if self.heard > FLOOD:
+            # Reading on would cost the other lines their time.
+            self.lose(f"more than {FLOOD} bytes without being asked again")
+        elif self.receiver is not None:
             self.receiver.received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:

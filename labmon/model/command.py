@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import orjson
 
 from labmon.model.ids import is_id
-from labmon.model.wire import MAX_SMALL_BYTES, MAX_TEXT, VERSION, MessageError, dumps, loads
+from labmon.model.wire import MAX_SMALL_BYTES, MAX_TEXT, VERSION, Fields, MessageError, dumps, loads
 
 MAX_COMMAND_BYTES: Final = 8 * 1024
 
@@ -73,6 +74,43 @@ class Command:
         )
         fields.done()
         return command
+
+
+@dataclass(slots=True)
+class Pin:
+    """`P/pin/<user>`: how the key that proves a user's commands is derived from the PIN (scrypt)."""
+
+    user: str
+    salt: bytes
+    cost: int
+    block: int
+    parallel: int
+
+    path: ClassVar[str] = "pin"
+
+    def encode(self) -> bytes:
+        """JSON bytes."""
+        scrypt = {"salt": self.salt.hex(), "n": self.cost, "r": self.block, "p": self.parallel}
+        return dumps({"v": VERSION, "user": self.user, "scrypt": scrypt}, self.path)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Pin:
+        """The inverse of encode. Raises MessageError."""
+        fields = loads(payload, cls.path, MAX_SMALL_BYTES)
+        scrypt = Fields(fields.take("scrypt"), "pin.scrypt")
+        text = scrypt.text("salt", 128)
+        if not re.fullmatch("([0-9a-f]{2})+", text):
+            raise MessageError("pin.scrypt.salt", "is not bytes in hexadecimal digits")
+        pin = cls(
+            fields.text("user", 64),
+            bytes.fromhex(text),
+            scrypt.integer("n", 2, 2**20),
+            scrypt.integer("r", 1, 64),
+            scrypt.integer("p", 1, 64),
+        )
+        scrypt.done()
+        fields.done()
+        return pin
 
 
 @dataclass(slots=True)

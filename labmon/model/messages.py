@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
-from labmon.model.command import Command, Reply, command_id
+from labmon.model.command import Command, Pin, Reply, command_id
 from labmon.model.event import AlarmClass, AlarmState, Event
 from labmon.model.live import Live, LiveChannel
 from labmon.model.record import (
@@ -40,6 +40,7 @@ __all__ = [
     "Live",
     "LiveChannel",
     "MessageError",
+    "Pin",
     "RecordEntry",
     "RecordRange",
     "Reply",

@@ -72,6 +72,8 @@ class Plant:
     lines: Mapping[str, LineInfo]
     devices: Mapping[str, Device]
     channels: Mapping[str, Channel]
+    gateway_name: str = ""
+    """What people call the gateway."""
 
     @property
     def prefix(self) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from labmon.model.wire import MAX_SEQ, MAX_SMALL_BYTES, MAX_TEXT, VERSION, Fields, dumps, loads
+from labmon.model.wire import MAX_SEQ, MAX_SMALL_BYTES, MAX_TEXT, VERSION, Fields, checked_text, dumps, loads
 
 MAX_HEALTH_BYTES: Final = 2 * 2**20
 MAX_DEVICES: Final = 1000
 MAX_COUNTS: Final = 100
 MAX_SESSION: Final = 2**53 - 1
+MAX_STORES: Final = 100
+MAX_CHANNELS: Final = 100
+MAX_LINES: Final = 100_000
 
 
 @dataclass(slots=True)
@@ -89,7 +92,8 @@ class LineHealth:
 class Status:
     """`P/status`: the daemon is online or offline. An offline of a lower session than the last online is an old will.
 
-    `since` is the start of the daemon, `time` when it said so last (UTC ns; 0 in a will, which is made beforehand).
+    `since` is the start of the daemon, `time` when it said so last (UTC ns; 0 in a will, which is made beforehand: an
+    offline with a time was said by a daemon that was being stopped). The rest is None where it is not told.
     """
 
     online: bool
@@ -97,12 +101,18 @@ class Status:
     version: str
     since: int
     time: int
+    lines: int | None = None
+    """How many lines the daemon has, each with a `P/health/<line>` that is refreshed like the status."""
+    stores: Mapping[str, int | None] | None = None
+    """Entries of the journal that each store has not confirmed; None while that is not known."""
+    failing: Sequence[str] | None = None
+    """Notice channels that do not work, or not for everybody."""
 
     path: ClassVar[str] = "status"
 
     def encode(self) -> bytes:
         """JSON bytes."""
-        item = {
+        item: dict[str, Any] = {
             "v": VERSION,
             "online": self.online,
             "session": self.session,
@@ -110,6 +120,12 @@ class Status:
             "since": self.since,
             "time": self.time,
         }
+        if self.lines is not None:
+            item["lines"] = self.lines
+        if self.stores is not None:
+            item["stores"] = dict(self.stores)
+        if self.failing is not None:
+            item["failing"] = list(self.failing)
         return dumps(item, self.path)
 
     @classmethod
@@ -122,6 +138,22 @@ class Status:
             fields.text("version", 64),
             fields.time("since"),
             fields.time("time"),
+            fields.integer("lines", 0, MAX_LINES) if fields.has("lines") else None,
+            _stores(fields) if fields.has("stores") else None,
+            _failing(fields) if fields.has("failing") else None,
         )
         fields.done()
         return status
+
+
+def _stores(fields: Fields) -> dict[str, int | None]:
+    members = fields.members("stores", MAX_STORES)
+    behind = Fields(members, "status.stores")
+    return {
+        checked_text(name, "status.stores", 64): behind.integer(name, 0, MAX_SEQ) if behind.has(name) else None
+        for name in members
+    }
+
+
+def _failing(fields: Fields) -> tuple[str, ...]:
+    return tuple(checked_text(name, "status.failing", 64) for name in fields.items("failing", MAX_CHANNELS))

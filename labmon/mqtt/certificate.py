@@ -7,10 +7,8 @@ bytes in question are read here (RFC 5280, 4.1: the first fields of every certif
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import ssl
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -184,18 +182,5 @@ def _told(name: str, ends: int, now: float, remedy: str) -> list[str]:
 
 
 async def look(watched: Sequence[Watched], server: Server | None, now: float) -> list[str]:
-    """The same as `ending`, in a thread that nobody waits for at the end: a file may be on a disk that hangs."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[str]] = loop.create_future()
-
-    def settle(lines: list[str]) -> None:
-        if not answer.done():
-            answer.set_result(lines)
-
-    def read() -> None:
-        lines = ending(watched, server, now)
-        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
-            loop.call_soon_threadsafe(settle, lines)
-
-    threading.Thread(target=read, name="certificates", daemon=True).start()
-    return await answer
+    """The same as `ending`, in a thread: a file may be on a disk that hangs."""
+    return await asyncio.to_thread(ending, watched, server, now)

@@ -22,6 +22,10 @@ _STEADY = 10.0
 """Seconds after which a connection counts as a good one and the back-off begins anew."""
 
 
+_REASONS = 20
+"""Different reasons for being without a connection that are logged until there is one."""
+
+
 class Connection:
     """One MQTT client: starts without a broker, comes back by itself, and keeps nothing from before.
 
@@ -43,6 +47,7 @@ class Connection:
         self._tasks: list[asyncio.Task[None]] = []
         self._since = float("inf")
         self._up = asyncio.Event()
+        self._reported: set[str] = set()
         self.refused: dict[str, str] = {}
         """Subscriptions that the broker refuses, with its reason."""
         self.connects = 0
@@ -205,6 +210,7 @@ class Connection:
         self._since = time.monotonic()
         self.connects += 1
         self.last_error = ""
+        self._reported.clear()
         self._up.set()
         log.info("broker %s:%d connected as %s", self._settings.host, self._settings.port, self._client_id)
         for callback in self._on_connect:
@@ -212,7 +218,8 @@ class Connection:
 
     def _report(self, reason: str) -> None:
         """One log line for each new reason, not for each try."""
-        if reason != self.last_error:
+        if reason not in self._reported and len(self._reported) < _REASONS:
+            self._reported.add(reason)  # two may take turns: a broker's alert is sometimes overtaken by its reset
             log.warning("broker %s:%d not connected: %s", self._settings.host, self._settings.port, reason)
         self.last_error = reason
 

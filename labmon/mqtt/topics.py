@@ -69,9 +69,18 @@ class Topics:
         """The reply to the command with this id."""
         return f"{self.prefix}/reply/{_level(command)}"
 
+    def pin(self, user: str) -> str:
+        """How the key that proves a user's commands is derived from the PIN."""
+        return f"{self.prefix}/pin/{_level(user)}"
+
     def health(self, line: str) -> str:
         """Health of a line."""
         return f"{self.prefix}/health/{_level(line)}"
+
+    @property
+    def healths(self) -> str:
+        """Filter for the health of all lines."""
+        return f"{self.prefix}/health/+"
 
     @property
     def status(self) -> str:

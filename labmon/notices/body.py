@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from labmon.model.event import AlarmClass, Event
 from labmon.notices import technical
-from labmon.notices.matter import ACTIVE, UNACKNOWLEDGED, Matter, listed, since, standing
+from labmon.notices.matter import ACTIVE, UNACKNOWLEDGED, Matter, listed, since
 from labmon.notices.notice import NoticeKind
 from labmon.notices.words import duration
 
 _TITLE = "What to do:"
+_MOST_DEVICES = 100
 _ASSESS = "  Have the material assessed by the site's procedure before it is used."
 _UNMEANT = "  If this was not meant, watch the material yourself and call an engineer."
 _LOOK = "  Go and look, and follow the site's procedure. No instruction is configured."
@@ -110,17 +111,17 @@ def _now(matter: Matter) -> list[str]:
     if view is None or view.state not in ACTIVE or matter.technical:
         return lines
     if not view.measured:
-        lines[0] = f"Now ({moment}): {standing(view.state)}, and NOT being measured."
+        lines[0] = f"Now ({moment}): {matter.standing(view.state)}, and NOT being measured."
     elif view.value is not None:
         worst = f", worst {matter.quantity(view.peak)}" if view.peak is not None else ""
-        lines[0] = f"Now ({moment}): {standing(view.state)}, {matter.compared(view.value, matter.event)}{worst}."
+        lines[0] = f"Now ({moment}): {matter.standing(view.state)}, {matter.compared(view.value, matter.event)}{worst}."
     return lines
 
 
 def _standing_now(matter: Matter) -> str:
     if matter.raised_again:
         return "raised again; another message tells of that"
-    return standing(matter.view.state) if matter.view is not None else "normal, the alarm is closed"
+    return matter.standing(matter.view.state) if matter.view is not None else "normal, the alarm is closed"
 
 
 def _todo(matter: Matter) -> list[str]:
@@ -142,11 +143,13 @@ def _affected(matter: Matter) -> list[str]:
         return []
     lines: list[str] = []
     devices, plant = technical.devices(matter.event, matter.plant), matter.plant
-    if devices and matter.event.alarm.startswith("line."):
+    if devices and technical.blinds(matter.event):
         lines.append("Not monitored now:")
-        for device in devices:
+        for device in devices[:_MOST_DEVICES]:
             area = plant.areas.get(device.area)
             lines.append(f"  {device.id} ({device.name}), {area.name if area else device.area}")
+        if (rest := len(devices) - _MOST_DEVICES) > 0:
+            lines.append(f"  and {rest} more")
     elif devices and (names := [plant.channels[key].name for key in devices[0].channels if key in plant.channels]):
         lines.append(f"Not monitored now: {', '.join(names)}.")
     if blind := technical.blind(matter.event, plant, matter.situation.alarms):
@@ -171,6 +174,8 @@ def _where(matter: Matter) -> list[str]:
         rows.append(("Area", f"{area.name}{grade}, {area.state.replace('-', ' ')}"))
     else:
         rows.append(("Area", matter.area))
+    if technical.watched(event) == plant.gateway and plant.gateway_name:
+        rows.append(("Gateway", f"{plant.gateway_name} ({plant.gateway})"))
     if matter.technical and (line := plant.lines.get(event.line)) is not None:
         rows.append(("Line", f"{line.name} ({line.id}), {line.endpoint}"))
     table = _table(rows)
@@ -195,7 +200,7 @@ def _when(matter: Matter) -> list[str]:
 
 
 def _acknowledging(matter: Matter) -> list[str]:
-    if matter.kind is NoticeKind.ACKNOWLEDGED or matter.state not in UNACKNOWLEDGED:
+    if matter.kind is NoticeKind.ACKNOWLEDGED or matter.state not in UNACKNOWLEDGED or not matter.house.acknowledgeable:
         return []
     may = f" ({listed(matter.house.may)} may)" if matter.house.may else ""
     over = matter.kind is NoticeKind.CLEARED or matter.state not in ACTIVE
@@ -207,11 +212,14 @@ def _footer(matter: Matter) -> list[str]:
     situation, event, plant = matter.situation, matter.event, matter.plant
     lines = [f"Sent by {situation.by} to {listed(situation.to)}."] if situation.to else []
     if matter.kind is NoticeKind.RAISED and matter.state in ACTIVE:
-        lines.append("You will be told when it is acknowledged and when it has cleared.")
+        when = "when it is acknowledged and when it has cleared" if matter.house.acknowledgeable else "when it is over"
+        lines.append(f"You will be told {when}.")
     if matter.story.unjournaled:
-        lines.append("NOT JOURNALED: sent from the gateway's memory, because its disk did not record it in time.")
+        whose = "the watch's" if matter.house.teller else "the gateway's"
+        lines.append(f"NOT JOURNALED: sent from {whose} memory, because its disk did not record it in time.")
     occurrence = f"occurrence {event.occurrence}, " if event.occurrence else ""
-    return [*lines, f"Alarm {event.alarm}, {occurrence}gateway {plant.gateway}, {plant.site_name}."]
+    teller = matter.house.teller or f"gateway {plant.gateway}"
+    return [*lines, f"Alarm {event.alarm}, {occurrence}{teller}, {plant.site_name}."]
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> list[str]:

@@ -54,6 +54,8 @@ class Surroundings:
     clock: Callable[[], int]
     monotonic: Callable[[], float] = time.monotonic
     """How long a message has waited is told by this one."""
+    origin: str = "gateway"
+    """What the alarms of failing channels begin with."""
 
 
 class NoticeChannel:
@@ -66,7 +68,7 @@ class NoticeChannel:
 
     def __init__(self, id_: str, sender: Sender, around: Surroundings, timing: Timing) -> None:
         self.id = id_
-        self.alarm = f"gateway.notices.{id_}"
+        self.alarm = f"{around.origin}.notices.{id_}"
         self.mailboxes: dict[str, Mailbox] = {}
         self._sender = sender
         self._around = around

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import smtplib
 import socket
@@ -11,6 +12,7 @@ from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, formataddr, parseaddr
+from typing import BinaryIO
 
 from labmon.config.site import EmailChannel, Person
 from labmon.config.types import Secret
@@ -18,6 +20,8 @@ from labmon.notices.attempt import Wire, trust
 from labmon.notices.notice import Answer, ChannelFailed, Notice, Outcome
 from labmon.notices.words import utc
 
+MAX_REPLIES = 256 * 1024
+"""Bytes of all that a mail server may say in one conversation."""
 _DIALOGUE = (smtplib.SMTPException, OSError)
 _CONVERSATION = frozenset({421, 500, 501, 502, 503, 504, 521, 530, 534, 535, 538})
 """Replies to a recipient that are not about this recipient: closing, syntax, no mail service, login wanted."""
@@ -35,6 +39,7 @@ class EmailSender:
         self._settings = settings
         self._secret = secret
         self._domain = domain
+        self._hidden: tuple[str, ...] = ()
 
     @property
     def timeout(self) -> float:
@@ -82,10 +87,11 @@ class EmailSender:
                 message = self._message(notice, [by_address[address][0] for address in wanted])
                 code, text = _data(smtp, message)
                 answers.update((address, _answer(code, text)) for address in wanted)
-            return answers
+            return {address: Answer(answer.outcome, self._hide(answer.text)) for address, answer in answers.items()}
         except _DIALOGUE as exc:
             server = f"mail server {self._settings.host}:{self._settings.port}"
-            raise ChannelFailed(f"{server}{self._why(exc)}", reached=smtp is not None) from exc
+            why = self._hide(f"{server}{self._why(exc)}")
+            raise ChannelFailed(why, reached=smtp is not None) from None  # the cause has the server's own words
         finally:
             if smtp is not None:
                 _leave(smtp)
@@ -123,11 +129,19 @@ class EmailSender:
                 smtp.starttls(context=context)
                 smtp.ehlo()
             if settings.user is not None:
-                smtp.login(settings.user, self._secret(settings.password) if settings.password else "")
+                password = self._secret(settings.password) if settings.password else ""
+                self._hidden = _forms(settings.user, password)
+                smtp.login(settings.user, password)
         except BaseException:
             smtp.close()
             raise
         return smtp
+
+    def _hide(self, text: str) -> str:
+        """A text of the server's without the password, which some repeat, as it is or as it was sent."""
+        for form in self._hidden:
+            text = text.replace(form, "***")
+        return text[:300]
 
     def _envelope(self, smtp: smtplib.SMTP, addresses: Sequence[str]) -> tuple[dict[str, Answer], list[str]]:
         """Name sender and recipients; the answers of those refused, and the addresses that were taken."""
@@ -186,6 +200,39 @@ class _Conversation(smtplib.SMTP):
             sock.close()
             raise
 
+    def getreply(self) -> tuple[int, bytes]:
+        """The server's reply. smtplib bounds each of its lines, but not how many there are."""
+        if self.file is None:
+            assert self.sock is not None
+            self.file = _Bounded(self.sock.makefile("rb"))
+        return super().getreply()
+
+
+class _Bounded:
+    """What a mail server says, of which no more than MAX_REPLIES bytes are heard."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._left = MAX_REPLIES
+
+    def readline(self, most: int) -> bytes:
+        line = self._stream.readline(most)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError(f"it says more than {MAX_REPLIES} bytes")
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _forms(user: str, password: str) -> tuple[str, ...]:
+    """A password as it may come back: as it is, and as AUTH LOGIN and AUTH PLAIN (RFC 4616) carry it."""
+    if len(password) < 4:
+        return ()  # it would be found in words that have nothing to do with it
+    plain = f"\0{user}\0{password}"
+    return password, *(base64.b64encode(text.encode()).decode() for text in (password, plain))
+
 
 def _data(smtp: smtplib.SMTP, message: bytes) -> tuple[int, bytes]:
     try:
@@ -212,7 +259,7 @@ def _answer(code: int, text: bytes) -> Answer:
 
 def _reply(code: int, text: bytes | str) -> str:
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return f"{code} {' '.join(words.split())}"[:200]
+    return f"{code} {' '.join(words.split())}"[:4000]  # cut for people when the password is out of it
 
 
 def _one_line(text: str) -> str:

@@ -22,8 +22,8 @@ _LEVEL = {AlarmClass.ACTION: "action limit", AlarmClass.ALERT: "alert level"}
 class House:
     """What is the same in every notice of a site.
 
-    `acknowledge` is the site's way, with `{alarm}` and `{occurrence}`; `users` maps user ids to names, `may` names
-    those who may acknowledge.
+    `acknowledge` is the site's way, with `{alarm}` and `{occurrence}`, empty where nobody can acknowledge; `users` maps
+    user ids to names, `may` names those who may acknowledge; `teller` is who tells, empty for the gateway itself.
     """
 
     plant: Plant
@@ -31,6 +31,12 @@ class House:
     acknowledge: str
     users: Mapping[str, str]
     may: Sequence[str]
+    teller: str = ""
+
+    @property
+    def acknowledgeable(self) -> bool:
+        """Whether its alarms can be acknowledged."""
+        return bool(self.acknowledge)
 
     def who(self, user: str) -> str:
         """A user's name for people; the id where there is none."""
@@ -128,6 +134,12 @@ class Matter:
         """`action limit`, `alert level` or `limit`."""
         return _LEVEL.get(self.event.alarm_class or AlarmClass.TECHNICAL, "limit")
 
+    def standing(self, state: AlarmState) -> str:
+        """A state in words for people; what nobody can acknowledge is not said to wait for it."""
+        if state is AlarmState.UNACK and not self.house.acknowledgeable:
+            return "STILL ACTIVE"
+        return _STANDING[state]
+
     def short(self, moment: int) -> str:
         """A moment as a time of day."""
         return self.house.clock.short(moment, self.situation.now)
@@ -135,7 +147,7 @@ class Matter:
     def in_words(self, event: Event, tense: str = "") -> str:
         """What is wrong, short: `incubator-1 temperature 38.1 °C > 37.5 °C`."""
         if self.technical:
-            lost = len(technical.devices(event, self.plant)) if event.alarm.startswith("line.") else 0
+            lost = len(technical.devices(event, self.plant)) if technical.blinds(event) else 0
             devices = f", {lost} device{'s' if lost > 1 else ''} not monitored" if lost else ""
             return f"{self.name} {self.words.is_}{devices}"
         before = f"{tense} " if tense else ""
@@ -192,16 +204,14 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def standing(state: AlarmState) -> str:
-    """A state in words for people."""
-    return {
-        AlarmState.NORM: "normal",
-        AlarmState.UNACK: "STILL ACTIVE, nobody has acknowledged it",
-        AlarmState.ACKED: "still active, acknowledged",
-        AlarmState.RTNUN: "back to normal, not acknowledged yet",
-        AlarmState.LATCH_UNACK: "back to normal, latched until it is acknowledged and reset",
-        AlarmState.LATCH_ACK: "back to normal, latched until it is reset",
-        AlarmState.SHLVD: "shelved",
-        AlarmState.DSUPR: "suppressed by design",
-        AlarmState.OOSRV: "taken out of service",
-    }[state]
+_STANDING = {
+    AlarmState.NORM: "normal",
+    AlarmState.UNACK: "STILL ACTIVE, nobody has acknowledged it",
+    AlarmState.ACKED: "still active, acknowledged",
+    AlarmState.RTNUN: "back to normal, not acknowledged yet",
+    AlarmState.LATCH_UNACK: "back to normal, latched until it is acknowledged and reset",
+    AlarmState.LATCH_ACK: "back to normal, latched until it is reset",
+    AlarmState.SHLVD: "shelved",
+    AlarmState.DSUPR: "suppressed by design",
+    AlarmState.OOSRV: "taken out of service",
+}

@@ -44,8 +44,9 @@ class Notifier:
     A person who is new on a channel is told of what happens from then on. A channel that fails, or a person who is
     refused, is the condition `gateway.notices.<channel>`, reported by `on_condition(alarm, active, detail)`.
 
-    `views` gives the alarms that are not normal now. `users` are named in texts. `clock` gives UTC ns,
-    `monotonic` the seconds by which messages are late.
+    `views` gives the alarms that are not normal now. `users` are named in texts. `clock` gives UTC ns, `monotonic` the
+    seconds by which messages are late. Where it is not a gateway that tells, `teller` says who does, and `origin`
+    stands for `gateway` in the ids of the conditions above.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Notifier:
         clock: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
         timing: Timing | None = None,
+        origin: str = "gateway",
+        teller: str = "",
     ) -> None:
         users = list(users)
         self._journal = journal
@@ -78,8 +81,9 @@ class Notifier:
             config.acknowledge,
             users={user.id: user.name for user in users},
             may=[user.name for user in users if user.role != "viewer"],
+            teller=teller,
         )
-        around = Surroundings(house, views, on_condition, on_event, self._ledger.told, clock, monotonic)
+        around = Surroundings(house, views, on_condition, on_event, self._ledger.told, clock, monotonic, origin)
         self._channels = {
             channel.id: NoticeChannel(channel.id, _sender(channel, secret, plant), around, self._timing)
             for channel in config.channels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labmon.model.event import AlarmClass, AlarmState
-from labmon.notices.matter import ACTIVE, Matter, since, standing
+from labmon.notices.matter import ACTIVE, Matter, since
 from labmon.notices.notice import NoticeKind
 
 
@@ -37,7 +37,7 @@ def _raised(matter: Matter) -> str:
         return matter.in_words(event)
     moment = matter.short(since(event))
     if view is None or view.state not in ACTIVE:
-        now = standing(view.state) if view is not None else "normal now"
+        now = matter.standing(view.state) if view is not None else "normal now"
         return f"{matter.in_words(event, 'was')} at {moment}, told late, {now}"
     if matter.technical:
         return f"{matter.in_words(event)}, since {moment}, told late"

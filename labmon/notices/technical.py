@@ -119,6 +119,74 @@ _GATEWAY = {
         "Have an engineer check the gateway's time service, its time server and the network between them.",
     ),
 }
+_UNSEEN = "Assume that its instruments are NOT watched: look at the instruments' own displays."
+_WATCHED = {
+    "gateway-silent": Condition(
+        "is silent",
+        "is heard again",
+        "As far as can be seen from outside, it watches no instrument and tells nobody of alarms. Limits are NOT "
+        "watched until it is back.",
+        "Look at the instruments' own displays, now and until the gateway is back. Then check the gateway: its power, "
+        "its network, and whether labmon runs on it (systemctl status labmon).",
+    ),
+    "health-silent": Condition(
+        "tells nothing of its lines any more",
+        "tells of its lines again",
+        f"The gateway is there, but does not say how its lines and instruments are. {_UNSEEN}",
+        "Look at the gateway's log and restart labmon on it (systemctl restart labmon).",
+    ),
+    "ingest-silent": Condition(
+        "into {name} is silent",
+        "into {name} answers again",
+        "Trends and reports from that store are not up to date. Nothing is lost: the gateway keeps the data and sends "
+        "it later. Alarms work.",
+        "Check that ingest runs (systemctl status labmon-ingest), then the store.",
+    ),
+    "notices": Condition(
+        "cannot send all its notices",
+        "sends all its notices again",
+        "Some people, perhaps all, are NOT told of its alarms. It goes on watching and keeps trying.",
+        "Tell those on duty by telephone, and have somebody watch the gateway's alarms (labmon alarm list on the "
+        "gateway). Then check the mail server or webhook as the gateway sees it.",
+    ),
+}
+"""What `labmon watch` tells of a gateway: `watch.<gateway>.<name>`."""
+_WATCH = {
+    "broker": Condition(
+        "cannot see the gateways through the message broker",
+        "can see the gateways' message broker again",
+        "Whether the gateways still watch their instruments is NOT known. Where broker and gateway are one machine, "
+        "that machine may be down.",
+        "Look whether the gateways are up, and at the instruments' own displays until you know. Then check the broker "
+        "and the network between it and the watch.",
+    ),
+    "journal": Condition(
+        "cannot write its journal",
+        "writes its journal again",
+        "After a restart of the watch somebody may be told twice. It goes on watching.",
+        "Check free space and health of the disk of the machine on which labmon watch runs.",
+    ),
+    "notices": Condition(
+        "cannot send notices by {name}",
+        "sends notices by {name} again",
+        "Some people will NOT be told this way when a gateway is silent. What could not be sent is kept and tried "
+        "again.",
+        "Check the server and the addresses. Until then look at the gateways yourself.",
+    ),
+    "fault": Condition(
+        "has a fault in its own software",
+        "runs without a fault again",
+        "A part of labmon watch failed and was started again. It may have overlooked something.",
+        "Send the log of labmon watch to whoever maintains labmon.",
+    ),
+    "ping": Condition(
+        "cannot reach its ping address",
+        "reaches its ping address again",
+        "Whoever waits for the pings will take the watch for dead. It goes on watching.",
+        "Check the network of the machine on which labmon watch runs, and the address.",
+    ),
+}
+"""What `labmon watch` tells of itself: `watch.<name>`."""
 _OTHER = Condition("has a technical fault", "has recovered", "", "")
 
 
@@ -127,9 +195,12 @@ def find(event: Event, plant: Plant) -> tuple[str, Condition]:
     parts = event.alarm.split(".")
     match parts:
         case ["gateway", name, *rest] if name in _GATEWAY:
-            words = _GATEWAY[name]
-            is_, over = (text.format(name=".".join(rest) or "its target") for text in (words.is_, words.over))
-            return f"gateway {plant.gateway}", Condition(is_, over, words.meaning, words.check)
+            return f"gateway {plant.gateway}", _named(_GATEWAY[name], rest)
+        case ["watch", gateway, name, *rest] if name in _WATCHED:
+            what = "ingest of gateway" if name == "ingest-silent" else "gateway"
+            return f"{what} {gateway}", _named(_WATCHED[name], rest)
+        case ["watch", name, *rest] if name in _WATCH:
+            return "the watch", _named(_WATCH[name], rest)
         case ["line", line, "lost"]:
             return f"line {line}", _LINE
         case [device, name] if name in _DEVICE:
@@ -140,9 +211,34 @@ def find(event: Event, plant: Plant) -> tuple[str, Condition]:
             return event.alarm or "the gateway", _OTHER
 
 
-def devices(event: Event, plant: Plant) -> list[Device]:
-    """The devices that a technical alarm of a device or line leaves without monitoring."""
+def _named(words: Condition, rest: Sequence[str]) -> Condition:
+    is_, over = (text.format(name=".".join(rest) or "its target") for text in (words.is_, words.over))
+    return Condition(is_, over, words.meaning, words.check)
+
+
+def watched(event: Event) -> str:
+    """Id of the gateway that `labmon watch` tells of; empty for an alarm that is not about one."""
     match event.alarm.split("."):
+        case ["watch", gateway, name, *_] if name in _WATCHED:
+            return gateway
+        case _:
+            return ""
+
+
+def blinds(event: Event) -> bool:
+    """Say whether an alarm leaves all that is below a line or gateway without monitoring."""
+    match event.alarm.split("."):
+        case ["line", _, "lost"] | ["watch", _, "gateway-silent"]:
+            return True
+        case _:
+            return False
+
+
+def devices(event: Event, plant: Plant) -> list[Device]:
+    """The devices that a technical alarm of a device, line or gateway leaves without monitoring."""
+    match event.alarm.split("."):
+        case ["watch", gateway, "gateway-silent"]:
+            return list(plant.devices.values()) if gateway == plant.gateway else []
         case ["line", line, "lost"]:
             info = plant.lines.get(line)
             return [plant.devices[d] for d in info.devices if d in plant.devices] if info else []

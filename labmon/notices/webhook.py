@@ -16,8 +16,10 @@ import orjson
 from labmon.config.site import Person, WebhookChannel
 from labmon.config.types import Secret
 from labmon.model.plant import Plant
-from labmon.notices.attempt import Wire, trust
+from labmon.notices.attempt import Wire
+from labmon.notices.http import HttpConnection
 from labmon.notices.notice import Answer, ChannelFailed, Notice, Outcome
+from labmon.notices.technical import watched
 
 TIMESTAMP_HEADER = "X-Labmon-Timestamp"
 SIGNATURE_HEADER = "X-Labmon-Signature"
@@ -41,7 +43,7 @@ def payload(notice: Notice, people: Sequence[Person], plant: Plant) -> dict[str,
         "earlier": notice.earlier,
         "journaled": notice.journaled,
         "site": plant.site,
-        "gateway": plant.gateway,
+        "gateway": watched(notice.event) or plant.gateway,
         "sent": notice.sent,
         "to": [{"id": p.id, "name": p.name} for p in people],
         "subject": notice.subject,
@@ -71,7 +73,7 @@ class WebhookSender:
         name = f"webhook {urlsplit(self._settings.url).hostname}"
         body = orjson.dumps(payload(notice, people, self._plant))
         try:
-            connection = _Connection(wire, self._settings)
+            connection = HttpConnection(wire, self._settings.url, self._settings.ca, self._settings.timeout)
         except ValueError as exc:
             raise ChannelFailed(f"{name}: {exc}") from exc
         try:
@@ -109,29 +111,3 @@ def _answer(name: str, status: int, reason: str) -> Answer:
     if 300 <= status < 400:
         raise ChannelFailed(f"{name} redirects ({status}): put the address that it has now into the site file")
     raise ChannelFailed(f"{name} answers {text}", reached=True)
-
-
-class _Connection(http.client.HTTPConnection):
-    """An HTTP connection that another thread can cut; https is verified. Raises ValueError for an unusable URL."""
-
-    def __init__(self, wire: Wire, settings: WebhookChannel) -> None:
-        address = urlsplit(settings.url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise ValueError("the URL must begin with http:// or https:// and name a host")
-        self._secure = address.scheme == "https"
-        self._limit = settings.timeout
-        self._ca = settings.ca
-        self._wire = wire
-        self.target = (address.path or "/") + (f"?{address.query}" if address.query else "")
-        port = address.port or (443 if self._secure else 80)
-        self.default_port = 443 if self._secure else 80
-        super().__init__(address.hostname, port, timeout=settings.timeout)
-
-    def connect(self) -> None:
-        context = trust(self._ca) if self._secure else None
-        sock = self._wire.connect(self.host, self.port, self._limit)
-        try:
-            self.sock = context.wrap_socket(sock, server_hostname=self.host) if context is not None else sock
-        except BaseException:
-            sock.close()
-            raise

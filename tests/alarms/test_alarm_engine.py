@@ -266,6 +266,27 @@ def test_the_detail_of_a_condition_is_the_latest() -> None:
     assert State.from_bytes(target.take_changes()[alarm_id("journal")], 0.0, BEGIN).detail == "disk full"
 
 
+def test_a_condition_noticed_late_says_when_it_began() -> None:
+    target = engine(journal={})
+    (raised,) = target.condition(alarm_id("journal"), True, 100.0, wall(100), "slow", wall(40))
+    assert (raised.time, raised.detected, raised.since) == (wall(100), wall(100), wall(40))
+    assert target.views()[0].since == wall(40)
+
+
+def test_a_self_clearing_condition_is_over_without_an_acknowledgement() -> None:
+    rule = ConditionRule(alarm="watch.broker", self_clearing=True)
+    target = AlarmEngine([rule], PLANT, {}, mono=0.0, now=BEGIN)
+    (raised,) = target.condition(rule.alarm, True, 0.0, BEGIN)
+    (cleared,) = target.condition(rule.alarm, False, 1.0, wall(1))
+    assert (raised.state, cleared.state, cleared.since) == (AlarmState.UNACK, AlarmState.NORM, BEGIN)
+    assert target.views() == []
+    (again,) = target.condition(rule.alarm, True, 2.0, wall(2))
+    assert again.occurrence != raised.occurrence
+    target.acknowledge(rule.alarm, again.occurrence, "duty", "seen", 3.0, wall(3))
+    (over,) = target.condition(rule.alarm, False, 4.0, wall(4))
+    assert over.state is AlarmState.NORM
+
+
 def limit_rule(**changes: object) -> LimitRule:
     rule = LimitRule(
         alarm=HIGH, channel=CHANNEL, device=DEVICE, level="action", direction="high", limit=38, cls=AlarmClass.ACTION

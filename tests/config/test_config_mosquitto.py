@@ -4,64 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.mosquitto import Authority, Mosquitto
+from servers.as_shipped import PASSWORDS, AsShipped
+from servers.mosquitto import Authority
 
-from labmon.config.shipped import shipped
 from labmon.mqtt.connection import Connection
 from labmon.mqtt.errors import PublishRefused
 from labmon.mqtt.settings import BrokerSettings, Tls
 
-SHIPPED = shipped("config") / "mosquitto"
-PASSWORDS = {"gateway-gw1": "one", "gateway-gw2": "two", "ingest": "three", "viewer": "four", "desk": "five"}
 OWN = "labmon/berlin/gw1"
 SEEN = [
     "live/culture/incubator-1", "alarm/incubator-1.co2.action-high", "excursion/e1", "event", "health/bus-1", "status",
 ]  # fmt: skip
-PUBLISHED = [*SEEN, "reply/c1", "record"]
+PUBLISHED = [*SEEN, "reply/c1", "pin/qa", "record"]
 MAY_WRITE = {
     "gateway-gw1": PUBLISHED,
     "ingest": ["record/stored/main"],
     "viewer": [],
     "desk": ["command/acknowledge"],
+    "watch": [],
     "gateway-gw2": [],
 }
 MAY_READ = {
     "gateway-gw1": [*PUBLISHED, "record/stored/main", "command/acknowledge"],
     "ingest": ["record"],
     "viewer": SEEN,
-    "desk": [*SEEN, "reply/c1"],
+    "desk": [*SEEN, "reply/c1", "pin/qa"],
+    "watch": ["record/stored/main", "health/bus-1", "status"],
     "gateway-gw2": [],
 }
-
-
-class AsShipped(Mosquitto):
-    """A broker with the shipped files; only port, paths and the user that it runs as are those of the test."""
-
-    def _configure(self) -> None:
-        assert self.authority is not None
-        certificate, key = self.authority.sign("broker")
-        for source, name in ((certificate, "broker.crt"), (key, "broker.key")):
-            shutil.copy(source, self.folder / name)
-        self._users = PASSWORDS
-        self._write_passwords()
-        acl = (SHIPPED / "acl").read_text()
-        block = acl[acl.index("user gateway-gw1") : acl.index("# Ingest")]
-        (self.folder / "acl").write_text(acl + "\n" + block.replace("gw1", "gw2"))
-        (self.folder / "acl").chmod(0o600)
-        conf = (SHIPPED / "mosquitto.conf").read_text()
-        assert conf.count("/etc/mosquitto/labmon/") == 4
-        assert conf.count("listener 8883\n") == 1
-        conf = conf.replace("/etc/mosquitto/labmon/", f"{self.folder}/")
-        conf = conf.replace("listener 8883\n", f"listener {self.port} {self.host}\n")
-        if os.geteuid() == 0:
-            conf += "user root\n"
-        (self.folder / "mosquitto.conf").write_text(conf)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,9 @@ async def test_it_is_told_ahead_and_over_when_a_new_one_is_there(
     monkeypatch.setattr(certificates, "LOOK", 0.01)
     certificate, _ = authority.sign("gw1", days=20)
     told = Told()
-    task = asyncio.create_task(CertificateWatch([Watched("certificate", certificate)], lambda: None, told).run())
+    task = asyncio.create_task(
+        CertificateWatch(lambda: [Watched("certificate", certificate)], lambda: None, told).run()
+    )
     await eventually(lambda: told.conditions)
     assert told.conditions[0][:2] == ("gateway.certificate", True)
     assert str(certificate) in told.conditions[0][2]
@@ -56,7 +58,7 @@ async def test_what_the_broker_shows_is_looked_at_at_once(
     monkeypatch.setattr(certificates, "LOOK", 0.01)
     shown = [Server("broker b:8883")]
     told = Told()
-    task = asyncio.create_task(CertificateWatch([], lambda: shown[-1], told, clock=time.time).run())
+    task = asyncio.create_task(CertificateWatch(list, lambda: shown[-1], told, clock=time.time).run())
     await eventually(lambda: told.conditions == [("gateway.certificate", False, "")])
     certificate, _ = authority.sign("broker", days=20)
     shown.append(Server("broker b:8883", ssl.PEM_cert_to_DER_cert(certificate.read_text())))

@@ -158,3 +158,16 @@ def test_what_a_command_brought_along_is_recorded_in_bounds() -> None:
     bench.refused(long, "qa", {})
     for event in bench.record.events:
         assert all(len(text) <= 500 for text in event.to_dict().values() if isinstance(text, str))
+
+
+def test_refusals_without_end_are_counted_and_not_recorded_one_by_one(monkeypatch: Any) -> None:
+    bench = Bench()
+    for _ in range(1000):
+        with pytest.raises(CommandRefused):
+            bench.commands.carry_out("alarm-ack", "nobody", {"reason": "x"})
+    assert len(bench.record.events) == 50
+    now = time.monotonic()
+    monkeypatch.setattr("labmon.daemon.commands.time.monotonic", lambda: now + 61.0)
+    with pytest.raises(CommandRefused):
+        bench.commands.carry_out("alarm-ack", "nobody", {"reason": "x"})
+    assert "(950 more refused commands were passed over before)" in bench.record.events[-1].detail

@@ -257,7 +257,9 @@ async def held(broker: Mosquitto, topic: str) -> dict[str, bytes]:
 class House:
     """A daemon without lines: journal, delivery, and alarms that are what the test says."""
 
-    def __init__(self, path: Path, broker: Mosquitto, keys: Mapping[str, bytes | None], session: int) -> None:
+    def __init__(
+        self, path: Path, broker: Mosquitto, keys: Mapping[str, bytes | None], session: int, pins: Any
+    ) -> None:
         self.alarms: dict[str, Alarm] = {}
         self.conditions: list[tuple[str, bool, str]] = []
         self.orders: list[tuple[str, Command]] = []
@@ -280,6 +282,7 @@ class House:
                 self.order,
                 keys,
                 self.health,
+                pins=pins if pins is not None else {},
             ),
             session=session,
             since=T,
@@ -308,9 +311,9 @@ class House:
 
 @contextlib.asynccontextmanager
 async def house(
-    path: Path, broker: Mosquitto, keys: Mapping[str, bytes | None] | None = None, session: int = 17
+    path: Path, broker: Mosquitto, keys: Mapping[str, bytes | None] | None = None, session: int = 17, pins: Any = None
 ) -> AsyncIterator[House]:
-    one = House(path / "journal.db", broker, keys or {}, session)
+    one = House(path / "journal.db", broker, keys or {}, session, pins)
     await one.journal.start()
     try:
         await one.delivery.start()

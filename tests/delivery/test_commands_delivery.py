@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 
 import orjson
 import pytest
-from delivery_rig import PREFIX, TOPICS, House, Listener, broker_settings, house, listener
+from delivery_rig import PREFIX, TOPICS, House, Listener, broker_settings, held, house, listener
 from servers.mosquitto import Mosquitto
 
 from labmon.config.secrets import command_proof, derive_key, hash_pin, pin_key, pin_parameters
-from labmon.delivery.used import Allowance
+from labmon.delivery import lockout
+from labmon.delivery.lockout import Lockout
+from labmon.health.allowance import Allowance
 from labmon.journal.errors import JournalUnavailable
 from labmon.model.event import EventKind
 from labmon.model.messages import Command, Reply
@@ -176,7 +180,7 @@ async def test_used_ids_are_read_as_soon_as_the_journal_can_be(
     broker: Mosquitto, tmp_path: Path, eventually: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("labmon.delivery.commands._LOOK", 0.01)
-    home = House(tmp_path / "journal.db", broker, KEYS, 1)
+    home = House(tmp_path / "journal.db", broker, KEYS, 1, None)
     cursor, failures = home.journal.cursor, 3
 
     async def failing(name: str) -> int:
@@ -236,20 +240,126 @@ async def test_a_flood_is_counted_and_not_recorded_one_by_one(
         for n in range(200):
             await operator.send(b'{"id":"c-%d"}' % n)
         await eventually(lambda: home.delivery.commands.refused == 200)
-        assert 20 <= len(await refusals(home)) < 40
-        assert home.delivery.commands.unanswered == 200 - len(await refusals(home))
+        assert len(await refusals(home)) == 20
+        assert 160 < home.delivery.commands.unanswered <= 180
         assert (await operator.ask(command("good"))).ok, "a right one is taken all the same"
 
 
-async def test_a_pin_cannot_be_guessed(broker: Mosquitto, tmp_path: Path, eventually: Any) -> None:
+async def test_guessing_a_pin_closes_the_way_by_mqtt_and_is_an_alarm(
+    broker: Mosquitto, tmp_path: Path, eventually: Any
+) -> None:
     async with house(tmp_path, broker, KEYS) as home, listener(broker) as look:
         await eventually(lambda: home.delivery.connected)
+        mono = 1000.0
+        home.delivery.commands._monotonic = lambda: mono
         operator = Operator(look, eventually)
-        for n in range(12):
+        for n in range(50):
             await operator.send(command(f"guess-{n}", key=bytes([n]) * 32))
-        await eventually(lambda: home.delivery.commands.refused == 12)
-        assert "too many wrong proofs for ana" in (await operator.ask(command("right"))).text
-        assert (await operator.ask(command("other", user="lead", key=OTHER))).ok
+        await eventually(lambda: home.delivery.commands.refused == 50)
+        assert "wrong proofs" in (await operator.reply("guess-9")).text
+        assert "wrong proof, made" in (await operator.reply("guess-4")).text
+        recorded = await refusals(home)
+        assert len(recorded) == lockout.FAILURES + 1, "each that was looked at, and that the way is closed"
+        assert "5 wrong proofs within 5 min in the name of ana; commands by MQTT of ana are refused" in recorded[4]
+        assert home.conditions[-1][:2] == ("gateway.access", True)
+        mono += 26.0  # answers have filled up a little
+        assert "use the command line" in (await operator.ask(command("right"))).text, "also a right one"
+        assert (await operator.ask(command("other", user="lead", key=OTHER))).ok, "others are not concerned"
+        mono += 35.0
+        assert (await operator.ask(command("right-again"))).ok
+        home.delivery.commands._wait_open(mono)
+        assert home.conditions[-1] == ("gateway.access", False, "")
+        await operator.ask(command("wrong", key=OTHER))
+        assert "(46 more refused commands were passed over before)" in (await refusals(home))[-1]
+        assert home.orders[0][1].id == "other"
+
+
+def test_the_way_is_closed_longer_each_time_up_to_a_bound_and_forgotten_after_an_hour() -> None:
+    door, mono, closed = Lockout(), 0.0, []
+    for _ in range(6):
+        for _ in range(lockout.FAILURES - 1):
+            assert door.failed("ana", mono) is None
+            mono += 1.0
+        assert door.failed("ana", mono) is not None
+        closed.append(door.closed("ana", mono))
+        assert door.closed("lead", mono) == 0.0
+        assert door.open_again(mono) == closed[-1]
+        mono += closed[-1]
+        assert door.closed("ana", mono) == 0.0
+        assert door.open_again(mono) is None
+    assert closed == [60.0, 120.0, 240.0, 480.0, 900.0, 900.0]
+    mono += lockout.FORGET + 1
+    for _ in range(lockout.FAILURES):
+        door.failed("ana", mono)
+    assert door.closed("ana", mono) == 60.0
+
+
+def test_slow_guessing_is_not_slowed_but_bounded() -> None:
+    door = Lockout()
+    assert all(door.failed("ana", n * 75.1) is None for n in range(100)), "four in five minutes: 1150 a day"
+
+
+def test_guessing_in_many_names_closes_the_way_for_all() -> None:
+    door = Lockout()
+    told = [door.failed(f"u-{n}", 10.0) for n in range(lockout.FAILURES_OVERALL)]
+    assert told[:-1] == [None] * (lockout.FAILURES_OVERALL - 1)
+    assert told[-1] is not None
+    assert "of everybody" in told[-1]
+    assert door.closed("somebody-else", 10.0) == 60.0
+
+
+async def test_a_panel_needs_the_pin_and_what_stands_on_mqtt(
+    broker: Mosquitto, tmp_path: Path, eventually: Any, monkeypatch: Any
+) -> None:
+    """By the documented lines of Python alone."""
+    monkeypatch.setattr("labmon.delivery.pins._LOOK", 0.01)
+    documented = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs/mqtt.md").read_text(), re.S)
+    page: dict[str, Any] = {}
+    exec(documented[0], page)
+    hashed = hash_pin("Über-474711")
+    pins = {"ana": pin_parameters(hashed)}
+    async with house(tmp_path, broker, {"ana": pin_key(hashed)}, pins=pins) as home, listener(broker) as look:
+        topic = TOPICS.pin("ana")
+        await eventually(lambda: look.of(topic))
+        order = page["command"](PREFIX, look.of(topic)[0], "U\u0308ber-474711", "alarm-ack", alarm="a.b.c", reason="ok")
+        operator = Operator(look, eventually)
+        await operator.send(order.encode())
+        assert (await operator.reply(json.loads(order)["id"])).ok
+        assert home.orders[0][1].alarm == "a.b.c"
+        assert hashed.rpartition("$")[2].encode() not in b"".join(payload for _, payload, _ in look.messages)
+        broker.restart()
+        await eventually(lambda: home.delivery.connected)
+        await eventually(lambda: len(look.of(topic)) >= 2)
+        seen = len(look.of(topic))
+        pins["ana"] = pin_parameters(hash_pin("another-1"))
+        await eventually(lambda: len(look.of(topic)) > seen and look.of(topic)[-1] != look.of(topic)[0])
+        assert (await held(broker, topic))[topic] == look.of(topic)[-1]
+        del pins["ana"]
+        await eventually(lambda: look.of(topic)[-1] == b"")
+
+
+async def test_a_user_gives_a_bounded_number_of_commands(broker: Mosquitto, tmp_path: Path, eventually: Any) -> None:
+    async with house(tmp_path, broker, KEYS) as home, listener(broker) as look:
+        await eventually(lambda: home.delivery.connected)
+        home.delivery.commands._monotonic = lambda: 1000.0
+        operator = Operator(look, eventually)
+        for n in range(201):
+            await operator.send(command(f"c-{n}"))
+        await eventually(lambda: home.delivery.commands.refused == 1)
+        assert home.delivery.commands.carried_out == 200
+        assert "too many commands at once" in (await operator.reply("c-200")).text
+        home.delivery.commands._monotonic = lambda: 1001.0
+        assert (await operator.ask(command("c-200"))).ok, "its id was not used up"
+
+
+async def test_a_topic_without_end_is_not_recorded(broker: Mosquitto, tmp_path: Path, eventually: Any) -> None:
+    async with house(tmp_path, broker, KEYS) as home, listener(broker) as look:
+        await eventually(lambda: home.delivery.connected)
+        verb = "a" * 60_000
+        await look.connection.publish(TOPICS.command(verb), command("c-1", verb=verb).encode())
+        await eventually(lambda: home.delivery.commands.refused == 1)
+        await home.journal.flushed()
+        assert all(len(event.command) < 100 and len(event.detail) < 1000 for event in await home.recorded())
 
 
 async def test_a_retained_command_is_refused(broker: Mosquitto, tmp_path: Path, eventually: Any) -> None:

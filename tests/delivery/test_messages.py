@@ -19,6 +19,7 @@ from labmon.model.messages import (
     Live,
     LiveChannel,
     MessageError,
+    Pin,
     RecordEntry,
     RecordRange,
     Reply,
@@ -241,9 +242,11 @@ MESSAGES: list[Any] = [
     EventMessage("j", None, Event(EventKind.STARTED, T, T, uid="u", journaled=False)),
     Command("c-1", "ana", "ab12", T, "d.c0.action-high", "occ", "d", "seen", T + 10**9),
     Command("c-1", "ana", "ab12", T),
+    Pin("qa-officer", bytes(range(16)), 2**15, 8, 1),
     Reply("c-1", False, "no such alarm", T),
     LineHealth("a", "up", T, T, "", (DeviceHealth("d", "resting", T, "silent"),), {"polls": 5}),
     Status(True, 17, "0.1.0", T, T),
+    Status(True, 17, "0.1.0", T, T, 2, {"influx": 5, "local": None}, ("mail",)),
 ]
 
 

@@ -60,6 +60,11 @@ class Process:
         return self._process.pid
 
     @property
+    def code(self) -> int | None:
+        """The exit code; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

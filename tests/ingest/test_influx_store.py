@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import email.utils
+import gzip
 import logging
+import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import orjson
@@ -393,3 +396,71 @@ def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert trusting.write(simple(1), "s", GATEWAY) == Written(2)
             server.script.append(Answer(204, hang=True))
             abort_in_the_middle(trusting, server)
+
+
+class Endless:
+    """Answers with a head, and a body that does not end."""
+
+    def __init__(self, head: bytes, piece: bytes) -> None:
+        self.sent = 0
+        self._head, self._piece = head, piece
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    connection.sendall(self._head)
+                    while True:
+                        connection.sendall(self._piece)
+                        self.sent += len(self._piece)
+
+    def __enter__(self) -> Endless:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("status", [204, 401, 500])
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"x" * 65536),
+        (b"Content-Length: 99999999999\r\n", b"x" * 65536),
+        (b"Transfer-Encoding: chunked\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+    ],
+    ids=["until closed", "long", "chunked"],
+)
+def test_an_answer_without_end_is_not_taken(status: int, head: bytes, piece: bytes) -> None:
+    first = b"HTTP/1.1 %d what\r\n%s\r\n" % (status, head)
+    with Endless(first, piece) as server:
+        store = InfluxStore(url=server.url, org="o", bucket="b", token="t", timeout=10.0)
+        began = time.monotonic()
+        if status == 204:
+            store.write(simple(1), "lab", GATEWAY)
+        else:
+            with pytest.raises(StoreError, match=str(status)):
+                store.write(simple(1), "lab", GATEWAY)
+        assert time.monotonic() - began < 9.0, "it did not wait for the end"
+        store.close()
+        assert server.sent < 40 * 2**20, "4 MiB were taken, and what the kernel holds in between"
+
+
+def test_what_is_packed_unasked_is_not_unpacked(scripted: Callable[..., tuple[ScriptedHttp, InfluxStore]]) -> None:
+    bomb = gzip.compress(b"x" * 30 * 2**20)
+    _, store = scripted(Answer(401, bomb, {"Content-Encoding": "gzip"}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(StoreError, match="401"):
+            store.write(simple(1), "lab", GATEWAY)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()

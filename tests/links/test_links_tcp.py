@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 from typing import Any
 
@@ -132,3 +134,29 @@ async def test_identify_follows_more_follows() -> None:
         with pytest.raises(Refused, match="illegal function"):
             await modbus.identify(link, "modbus-tcp", 240, (0,), 1.0)
         await link.close()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_peer_that_sends_without_end_is_cut_off(asked: bool, eventually: Any) -> None:
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * 65536)
+                sent += 65536
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+        link = await open_link(TcpEndpoint(*server.sockets[0].getsockname()), "text", least_quiet=0.01)
+        if asked:
+            with pytest.raises((Garbled, LinkLost)):
+                await link.exchange(TextRequest(b"Q\r", Terminated((b"\r",))), 1.0)
+        await eventually(lambda: not link.is_open)
+        with pytest.raises(LinkLost, match="more than 1048576 bytes without being asked"):
+            await link.exchange(TextRequest(b"Q\r", Terminated((b"\r",))), 1.0)
+        assert len(link._buffer) < 2**19
+        await link.close()
+    assert sent < 20 * 2**20

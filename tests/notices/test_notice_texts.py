@@ -43,6 +43,17 @@ def letter(*events: Event, after: float = 1.0, views: list[View] | None = None, 
     return write(house(), told, Situation(now, views or [], ["On Call", "Shift Lead"], "mail", waited))
 
 
+def from_watch(alarm: str, kind: str = "raised", at: float = 0.0, **fields) -> Notice:
+    """As labmon watch tells it, which nobody can acknowledge."""
+    told = fields.pop("told", 1.0)
+    views = fields.pop("views", [])
+    plant = replace(make_plant(), gateway_name="Gateway in the corridor")
+    words = House(plant, SiteClock(plant.timezone), "", {}, [], "labmon watch on tower-2")
+    state = UNACK if kind == "raised" else NORM
+    about = technical(f"watch.{alarm}", kind, at, **({"state": state, "since": NOON - 90 * SECOND} | fields))
+    return write(words, story(about), Situation(NOON + round((at + told) * SECOND), views, ["On Call"], "mail", told))
+
+
 ALERT = {"alarm": "incubator-1.co2.alert-low", "channel": "incubator-1.co2", "alarm_class": AlarmClass.ALERT}
 CO2 = ALERT | {"value": 4.6, "unit": "%{CO2}", "limit": 4.7, "direction": "low", "since": NOON - 600 * SECOND}
 PARTICLES = {
@@ -133,6 +144,36 @@ def cases() -> dict[str, Notice]:
                 detail="not synchronised: no time service keeps it, or the kernel was not told",
             )
         ),
+        "watch-gateway-silent": from_watch(
+            "gw-1.gateway-silent",
+            detail="its connection to the broker broke off at 2026-11-22 03:58:30 CET (02:58:30 UTC), without a word; "
+            "it was last heard at 2026-11-22 03:58:20 CET (02:58:20 UTC)",
+        ),
+        "watch-gateway-silent-late": from_watch(
+            "gw-1.gateway-silent", told=HOUR, views=[View("watch.gw-1.gateway-silent")]
+        ),
+        "watch-gateway-silent-elsewhere": from_watch(
+            "gw-2.gateway-silent",
+            detail="it was stopped in the ordinary way, at 2026-11-22 03:58:30 CET (02:58:30 UTC) by its own clock; "
+            "its instruments: freezer-7, freezer-8",
+        ),
+        "watch-gateway-back": from_watch(
+            "gw-1.gateway-silent",
+            "cleared",
+            1200,
+            detail="it had gone on working: only its connection to the broker was away",
+        ),
+        "watch-health-silent": from_watch("gw-1.health-silent", detail="nothing heard of it since 03:50"),
+        "watch-ingest-silent": from_watch("gw-1.ingest-silent.influx", detail="nothing heard of it since 03:50"),
+        "watch-ingest-back": from_watch("gw-1.ingest-silent.influx", "cleared", 600),
+        "watch-gateway-notices": from_watch("gw-1.notices", detail="does not work, or not for everybody: mail"),
+        "watch-broker": from_watch(
+            "broker", detail="broker.plant.example:8883: no answer within 10 s; not seen: gw-1, gw-2"
+        ),
+        "watch-journal": from_watch("journal", detail="no space left on device"),
+        "watch-own-notices": from_watch("notices.sms", detail="webhook sms.example.org answers 503"),
+        "watch-ping": from_watch("ping", detail="no answer within 10 s"),
+        "watch-fault": from_watch("fault", detail="judge: failed (ValueError: x), starts again in 1 s"),
         "everything-missing": letter(
             Event(EventKind.RAISED, NOON, NOON, alarm="lost-1.ghost.action-high", alarm_class=AlarmClass.ACTION)
         ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import hmac
 import ssl
 from pathlib import Path
@@ -237,6 +240,60 @@ async def test_a_server_that_drips_is_cut_off(eventually: Any) -> None:
         server.drip = False
         await eventually(lambda: bench.settled(*BOTH))
     assert len(server.mails) == 1
+
+
+@pytest.mark.parametrize("said", [b"250-" + b"x" * 1000 + b"\r\n", b"250-\r\n"], ids=["long lines", "short lines"])
+async def test_a_server_that_talks_without_end_is_not_listened_to(said: bytes, eventually: Any) -> None:
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"220 hello\r\n")
+            await reader.readline()
+            while True:
+                writer.write(said * 100)
+                sent += len(said) * 100
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Bench(configure([mail_channel(port)])) as bench:
+            assert "says more than 262144 bytes" in await failure(bench, eventually)
+            tries = bench.conditions
+    assert tries
+    assert sent < 200 * 2**20
+
+
+@pytest.mark.parametrize("form", ["as it is", "login", "plain", "cut"])
+async def test_a_server_that_repeats_the_login_is_not_quoted(form: str, eventually: Any) -> None:
+    password = "secret of /pw"  # as the bench gives it
+    repeated = {
+        "as it is": password,
+        "login": base64.b64encode(password.encode()).decode(),
+        "plain": base64.b64encode(f"\0labmon\0{password}".encode()).decode(),
+        "cut": "x" * 180 + password,
+    }[form]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"220 hello\r\n")
+            while line := await reader.readline():
+                verb = line.split()[0].upper()
+                said = "250-a\r\n250 AUTH PLAIN LOGIN" if verb == b"EHLO" else f"535 no: {repeated}"
+                writer.write(said.encode() + b"\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        config = configure([mail_channel(port, user="labmon", password={"file": "/pw"})])
+        async with Bench(config) as bench:
+            text = await failure(bench, eventually)
+    assert "refuses the login: 535 no:" in text
+    assert "secret" not in text
+    assert "***" in text
+    assert form == "cut" or repeated not in text
 
 
 def test_a_failure_is_an_alarm_only_when_it_lasts() -> None:

@@ -94,7 +94,7 @@ class WebhookServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request, *lines = head.split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
-        body = await reader.readexactly(int(headers["content-length"]))
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
         while self.hang:
             await asyncio.sleep(0.01)
         post = Post(request.split(" ")[1], headers, body, self.status)
