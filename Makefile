@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TOOLS := .venv-release
 WORKERS ?= 2
 
-.PHONY: demo test lint servers bench lock sbom licences clean
+.PHONY: demo test lint servers bench wheel deb lock sbom licences clean
 
 demo: $(VENV)/.installed
 	$(BIN)/labmon demo
@@ -25,6 +25,15 @@ bench: $(VENV)/.tested
 # Mosquitto, InfluxDB behind nginx, VictoriaMetrics: by apt where that may be, else it says what to install.
 servers:
 	sh tests/servers/install.sh
+
+# What goes to a gateway without a checkout: the wheel, and beside it the command that installs it.
+wheel: $(VENV)/bin/python
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	cp systemd/install.sh dist/
+
+# The same as a Debian package: dist/labmon_VERSION_ARCH.deb. Needs dpkg-dev and debhelper, and no root.
+deb:
+	sh systemd/build-deb.sh
 
 # Pins and hashes of everything that `pip install --require-hashes -r requirements.lock` puts on a gateway. What is pinned
 # stays where it fits pyproject.toml; LOCK_ARGS=--upgrade, or --upgrade-package NAME, takes later versions.

@@ -56,7 +56,7 @@ def _stores(data: Plain, found: Found) -> None:
         url = text(store.get("influxdb"), "url")
         if url is not None and (host := _plain_http(url)) is not None:
             found.warning((*path, "influxdb", "url"), f"the token goes to {host} without encryption", "use https")
-        _open_secret((*path, "influxdb", "url"), url, found)
+        _open_secret((*path, "influxdb", "url"), url, "use `token`", found)
 
 
 def _plain_http(url: str) -> str | None:
@@ -68,14 +68,14 @@ def _plain_http(url: str) -> str | None:
     return parts.hostname if parts.scheme == "http" and parts.hostname and not is_local(parts.hostname) else None
 
 
-def _open_secret(path: Path, url: str | None, found: Found) -> None:
+def _open_secret(path: Path, url: str | None, hint: str, found: Found) -> None:
     """Warn of a URL that seems to hold a secret: the text of the site file goes into the journal."""
     try:
         query = urlsplit(url or "").query
     except ValueError:
         return
     if _SECRET_NAME.search(re.sub("=[^&;]*", "=", query)):
-        found.warning(path, "the URL seems to hold a secret, and the site file is no place for one", "use `secret`")
+        found.warning(path, "the URL seems to hold a secret, and the site file is no place for one", hint)
 
 
 def _notices(data: Plain, found: Found) -> None:
@@ -85,7 +85,8 @@ def _notices(data: Plain, found: Found) -> None:
     for path, channel in channels:
         one(path, channel, "email", "webhook", NOTICE_CHANNEL, found)
         _email((*path, "email"), channel.get("email"), found)
-        _open_secret((*path, "webhook", "url"), text(channel.get("webhook"), "url"), found)
+        hint = "let the far end check the signature that `secret` makes"
+        _open_secret((*path, "webhook", "url"), text(channel.get("webhook"), "url"), hint, found)
     by_mail = {text(c, "id") for _, c in channels if "email" in c}
     unreachable = {text(p, "id") for _, p in people if "email" not in p}
     routes = items(data, ("notices", "routes"))

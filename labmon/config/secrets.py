@@ -17,6 +17,8 @@ from labmon.config.types import Secret
 
 MAX_BYTES = 64 * 1024
 MIN_PIN = 6
+FOLDER = "labmon"
+"""What the units call the folder of credentials: `LoadCredential=labmon:...`."""
 _SCHEME = "scrypt"
 _COST, _BLOCK, _PARALLEL = 2**15, 8, 1
 _MAX_COST = 2**17
@@ -32,7 +34,8 @@ class SecretError(Exception):
 def secret_path(secret: Secret, folder: Path, environ: Mapping[str, str] | None = None) -> Path:
     """Where a secret's file is: a relative `file` counts from `folder` (that of the site file).
 
-    Raises SecretError when a credential is asked for and systemd gave none.
+    A credential has its own name, or `labmon_` before it, as systemd names those of a folder that it was given whole
+    (labmon.service). Raises SecretError when a credential is asked for and systemd gave none.
     """
     if secret.file is not None:
         return folder / secret.file
@@ -42,7 +45,8 @@ def secret_path(secret: Secret, folder: Path, environ: Mapping[str, str] | None 
         raise SecretError(f"credential {name}: there is no CREDENTIALS_DIRECTORY (LoadCredential= of the unit sets it)")
     if "/" in name or name in ("", ".", ".."):
         raise SecretError(f"credential {name}: is not the name of a credential")
-    return Path(directory) / name
+    whole = Path(directory) / f"{FOLDER}_{name}"
+    return whole if os.path.lexists(whole) else Path(directory) / name
 
 
 def read_secret(secret: Secret, folder: Path, environ: Mapping[str, str] | None = None) -> str:
@@ -53,6 +57,8 @@ def read_secret(secret: Secret, folder: Path, environ: Mapping[str, str] | None 
             content = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not a path"
+        if isinstance(error, FileNotFoundError) and secret.file is None:
+            reason = f"{reason}; put it into /etc/labmon/credentials/{secret.credential} and restart the service"
         raise SecretError(f"{name}: cannot be read: {reason}") from None
     if len(content) > MAX_BYTES:
         raise SecretError(f"{name}: is longer than {MAX_BYTES} bytes")

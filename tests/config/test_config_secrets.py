@@ -55,6 +55,21 @@ def test_a_credential_comes_from_the_directory_that_systemd_names(tmp_path: Path
             read_secret(Secret(credential=name), Path("/"), environ)
 
 
+def test_a_credential_of_a_whole_folder_has_the_folders_name_before_its_own(tmp_path: Path) -> None:
+    (tmp_path / "labmon_broker").write_text("s3cret\n")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert read_secret(Secret(credential="broker"), Path("/"), environ) == "s3cret"
+
+
+def test_a_missing_credential_says_where_it_belongs(tmp_path: Path) -> None:
+    with pytest.raises(SecretError) as found:
+        read_secret(Secret(credential="smtp"), Path("/"), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert str(found.value) == (
+        "credential smtp: cannot be read: No such file or directory; "
+        "put it into /etc/labmon/credentials/smtp and restart the service"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [(b"hunter2\xff", "is not UTF-8"), (b"\n", "is empty"), (b"hunter2" * 10_000, "is longer"), (None, "No such file")],

@@ -49,6 +49,8 @@ def test_the_example_says_everything_that_a_site_file_may_say() -> None:
         "local-echo",
         "certificate",
         "key",
+        "ingest-certificate",
+        "ingest-key",
         "protocol",
         "keepalive",
         "timeout",
