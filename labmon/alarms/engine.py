@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 
 from labmon.alarms.errors import CommandRefused
 from labmon.alarms.given import Acknowledge, Given, Level, NoValue, PutBack, TakeOut, Value
+from labmon.alarms.placed import RuleChange
+from labmon.alarms.reconfigure import Applied, Standing, reconfigure
 from labmon.alarms.restore import SERVICE_PREFIX, restore
 from labmon.alarms.rule import ConditionRule, LimitRule, Rule
 from labmon.alarms.state import State
@@ -41,16 +43,12 @@ class AlarmEngine:
         self._plant = plant
         self._alarms = made.alarms
         self._watches = made.watches
-        self._clocked = [w for w in made.watches.values() if w.spells or w.limits]
         self._services = made.services
         self._service_due = {device: _remaining(record, mono, now) for device, record in made.services.items()}
         self._clock_right = False
         self._by_wall = set(made.services)
         """Devices whose end was read from the disk, and not yet by a system clock that is known to be right."""
-        self._by_device: dict[str, list[Alarm]] = {}
-        for alarm in made.alarms.values():
-            if alarm.rule.device:
-                self._by_device.setdefault(alarm.rule.device, []).append(alarm)
+        self._sort()
         self._news = made.events
         self._changed: dict[str, Alarm] = {alarm.rule.alarm: alarm for alarm in made.changed}
         self._saved_else: dict[str, bytes] = dict.fromkeys(made.forgotten, b"")
@@ -58,6 +56,35 @@ class AlarmEngine:
         self._peaks: dict[str, Alarm] = {}
         self._peaks_due = math.inf
         self._due = mono
+
+    def _sort(self) -> None:
+        self._clocked = [w for w in self._watches.values() if w.spells or w.limits]
+        self._by_device: dict[str, list[Alarm]] = {}
+        for alarm in self._alarms.values():
+            if alarm.rule.device:
+                self._by_device.setdefault(alarm.rule.device, []).append(alarm)
+
+    def reconfigure(self, change: RuleChange, plant: Plant, user: str, mono: float, now: int) -> list[Event]:
+        """Take another plant and the rules that `change` leads to; returns the ends of what is watched no more.
+
+        Every other alarm goes on as it is (labmon.alarms.reconfigure). Raises ValueError, with nothing changed, for a
+        change from other rules than these.
+        """
+        standing = Standing(self._alarms, self._watches, self._services)
+        made = reconfigure(standing, change, self._plant, plant, Applied(user, mono, now))
+        self._plant = plant
+        self._service_due = {device: due for device, due in self._service_due.items() if device in self._services}
+        self._by_wall &= self._services.keys()
+        self._sort()
+        for waiting in (self._changed, self._delayed, self._peaks):
+            for name in change.removed & waiting.keys():
+                del waiting[name]
+        for name in change.changed:
+            self._watch_delay(self._alarms[name])
+        self._changed |= {alarm.rule.alarm: alarm for alarm in made.changed}
+        self._saved_else |= dict.fromkeys(made.forgotten, b"")
+        self._due = min(self._due, mono)
+        return made.events
 
     def remember(self, saved: Mapping[str, bytes], mono: float, now: int) -> list[Event]:
         """Take up saved states that could not be read at the beginning; returns what follows from them.

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from labmon.alarms.errors import StateError
-from labmon.alarms.rule import ConditionRule, LimitRule, Rule, SilenceRule
+from labmon.alarms.placed import place
+from labmon.alarms.rule import ConditionRule, Rule
 from labmon.alarms.state import FRESH, State
 from labmon.alarms.view import OutOfService
 from labmon.alarms.watch import Alarm, ChannelWatch
@@ -36,55 +37,40 @@ def restore(rules: Iterable[Rule], plant: Plant, saved: Mapping[str, bytes], mon
     A saved state that cannot be read is an event, and its alarm begins normal: it is raised anew if it still holds.
     """
     made = Restored()
-    rules = list(rules)
     _restore_services(made, plant, saved, now)
-    silences = {r.channel: r.after for r in rules if isinstance(r, SilenceRule)}
-    for rule in rules:
-        if rule.alarm in made.alarms:
-            raise ValueError(f"two rules for alarm {rule.alarm}")
-        if isinstance(rule, LimitRule) and rule.unmeasured_after is None:
-            rule = replace(rule, unmeasured_after=silences.get(rule.channel))
-        area, line = _place(rule, plant)
-        alarm = Alarm(rule, FRESH, area, line)
-        _restore_state(made, alarm, saved.get(rule.alarm, b""), mono, now)
-        made.alarms[rule.alarm] = alarm
-        if rule.channel:
-            watch = made.watches.get(rule.channel)
-            if watch is None:
-                watch = made.watches[rule.channel] = ChannelWatch(mono, now)
-            watch.add(alarm)
-    _connect(made, plant)
+    for name, placed in place(rules, plant).items():
+        alarm = made.alarms[name] = Alarm(placed.rule, FRESH, placed.area, placed.line)
+        _restore_state(made, alarm, saved.get(name, b""), mono, now)
+        watch_over(alarm, made.watches, mono, now)
+    connect(made.alarms, made.watches, plant)
     for watch in made.watches.values():
         watch.settle()
     _remove_vanished(made, plant, saved, mono, now)
     return made
 
 
-def _place(rule: Rule, plant: Plant) -> tuple[str, str]:
-    """Area and line of a rule."""
-    if rule.channel and rule.channel not in plant.channels:
-        raise ValueError(f"alarm {rule.alarm}: no channel {rule.channel} in the plant")
-    if rule.device and rule.device not in plant.devices:
-        raise ValueError(f"alarm {rule.alarm}: no device {rule.device} in the plant")
-    if isinstance(rule, ConditionRule) and not rule.device:
-        if rule.line and rule.line not in plant.lines:
-            raise ValueError(f"alarm {rule.alarm}: no line {rule.line} in the plant")
-        return "", rule.line
-    device = plant.devices[rule.device]
-    return (plant.channels[rule.channel].area if rule.channel else device.area), device.line
+def watch_over(alarm: Alarm, watches: dict[str, ChannelWatch], mono: float, now: int) -> None:
+    """Put an alarm to its channel's others, where it concerns a channel."""
+    if alarm.rule.channel:
+        watch = watches.get(alarm.rule.channel)
+        if watch is None:
+            watch = watches[alarm.rule.channel] = ChannelWatch(mono, now)
+        watch.add(alarm)
 
 
-def _connect(made: Restored, plant: Plant) -> None:
-    """Give each channel with silence or quality alarms the conditions that stand above it."""
+def connect(alarms: Mapping[str, Alarm], watches: Mapping[str, ChannelWatch], plant: Plant) -> None:
+    """Give each channel with silence or quality alarms the conditions that stand above it, and these their children."""
     above_device: dict[str, list[Alarm]] = {}
     above_line: dict[str, list[Alarm]] = {}
-    for alarm in made.alarms.values():
+    for alarm in alarms.values():
+        alarm.children = []
         if isinstance(alarm.rule, ConditionRule) and alarm.rule.inhibits:
             if alarm.rule.device:
                 above_device.setdefault(alarm.rule.device, []).append(alarm)
             else:
                 above_line.setdefault(alarm.rule.line, []).append(alarm)
-    for key, watch in made.watches.items():
+    for key, watch in watches.items():
+        watch.parents = []
         if not watch.spells:
             continue
         device = plant.devices[plant.channels[key].device]

@@ -9,7 +9,7 @@ from labmon.cli.archive import backup, restore
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.doctor import doctor
 from labmon.cli.group import Group
-from labmon.cli.orders import alarm, device, user
+from labmon.cli.orders import alarm, device, reload, user
 from labmon.cli.sites import check, ingest, run, watch
 from labmon.cli.status import status
 
@@ -28,6 +28,7 @@ main.add_command(demo)
 main.add_command(simulate)
 main.add_command(alarm)
 main.add_command(device)
+main.add_command(reload)
 main.add_command(status)
 main.add_command(doctor)
 main.add_command(user)

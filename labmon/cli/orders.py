@@ -13,6 +13,8 @@ import orjson
 
 from labmon.cli.group import Group
 
+RELOAD = 120.0
+"""Seconds that a reload may take: the consumers of a large site end, each within seconds, and begin again."""
 DEFAULT_SOCKET = "/run/labmon/control.sock"
 
 socket_option = click.option(
@@ -23,13 +25,13 @@ _reason = click.option("--reason", required=True, help="Why; it is recorded with
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
-def ask_daemon(path: Path, verb: str, **arguments: Any) -> Any:
+def ask_daemon(path: Path, verb: str, patience: float = 10.0, **arguments: Any) -> Any:
     """The daemon's answer. Ends the command with exit code 1 when it refuses, or does not answer."""
     from labmon.alarms.errors import CommandRefused
     from labmon.daemon.control import ask
 
     try:
-        return ask(path, verb, **arguments)
+        return ask(path, verb, patience, **arguments)
     except CommandRefused as refused:
         _fail(str(refused))
     except ConnectionError as error:
@@ -125,6 +127,29 @@ def device_out(name: str, how_long: float, reason: str, path: Path) -> None:
 def device_in(name: str, reason: str, path: Path) -> None:
     """Put a device back into service."""
     click.echo(ask_daemon(path, "device-in-service", device=name, reason=reason))
+
+
+@click.command()
+@click.argument("site", required=False, type=click.Path(path_type=Path))
+@socket_option
+@json_option
+def reload(site: Path | None, path: Path, as_json: bool) -> None:
+    """Have the running daemon take its site file as it is now; lines that are the same go on undisturbed.
+
+    The whole file is checked first. With any error nothing is applied, every error is printed and the exit code is 2.
+    SITE may be given to make sure that it is the file that the daemon runs.
+    """
+    found = ask_daemon(path, "reload", patience=RELOAD, **({"site": str(site.absolute())} if site is not None else {}))
+    outcome = found["outcome"]
+    good = outcome in ("applied", "unchanged")
+    if as_json:
+        click.echo(orjson.dumps(found).decode())
+    else:
+        for warning in found["warnings"]:
+            click.echo(f"warning: {warning}", err=True)
+        for row in [*found["errors"], *found["done"]]:
+            click.echo(row, err=not good)
+    sys.exit(0 if good else 2 if outcome == "invalid" else 1)
 
 
 @click.group(cls=Group)

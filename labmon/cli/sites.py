@@ -14,6 +14,7 @@ import orjson
 
 if TYPE_CHECKING:
     from labmon.acquisition.load import Loaded
+    from labmon.config.site import Site
 
 _SITE = click.argument("site", type=click.Path(path_type=Path))
 
@@ -109,11 +110,19 @@ def ingest(site: Path, store: str | None, level: str) -> None:
     loaded = load_or_exit(site)
     start_logging(level)
 
+    def again() -> Site | None:
+        from labmon.acquisition.load import load
+
+        now = load(site)
+        for error in now.errors:
+            logging.getLogger("labmon.ingest").error("%s", error)
+        return None if now.errors else now.site
+
     async def body() -> int:
         if loaded.site is None:
             return 2
         try:
-            await run_ingest(loaded.site, store, folder=site.parent)
+            await run_ingest(loaded.site, store, folder=site.parent, again=again)
         except (IngestNotConfigured, SecretError) as error:
             click.echo(f"labmon ingest: {site}: {error}", err=True)
             return 2

@@ -55,6 +55,11 @@ class ClockWatch:
         self.offset = wall - self._since
 
     @property
+    def day(self) -> date | None:
+        """The day (UTC) by a clock that was right; None before there was one."""
+        return self._day
+
+    @property
     def trusted(self) -> bool:
         """Whether times are taken to be right; not before the first look."""
         return self.state is not None and not self.doubt

@@ -39,7 +39,10 @@ _LONGEST_ANSWER = 64 * 2**20
 log = logging.getLogger("labmon.control")
 
 Handler = Callable[[str, str, dict[str, Any]], Any]
-"""(verb, user, arguments) -> JSON-ready answer, or what is awaited for it; raises CommandRefused."""
+"""(verb, user, arguments) -> JSON-ready answer, or what is to be awaited for it; raises CommandRefused.
+
+`arguments["login"]` is the system user who asks, as the kernel tells it; `user` who that is in the site file, or empty.
+"""
 
 
 class ControlSocket:
@@ -48,12 +51,16 @@ class ControlSocket:
     def __init__(self, path: Path, users: Mapping[str, User], handler: Handler) -> None:
         self.path = path
         self.handler = handler
-        self._by_login = {user.system_user: user.id for user in users.values() if user.system_user}
+        self.know(users)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self._logins: dict[int, str] = {}
         """As the name service told them last."""
         self._by_uid: Counter[int] = Counter()
+
+    def know(self, users: Mapping[str, User]) -> None:
+        """Who may be meant by a login, from now on."""
+        self._by_login = {user.system_user: user.id for user in users.values() if user.system_user}
 
     async def start(self) -> None:
         """Listen. Raises OSError where the socket cannot be made or another daemon answers on it."""
@@ -135,7 +142,7 @@ class ControlSocket:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             return {"ok": False, "error": "a request is one JSON object with a verb"}
         try:
-            result = self.handler(verb, self._by_login.get(login, ""), request)
+            result = self.handler(verb, self._by_login.get(login, ""), request | {"login": login})
             return {"ok": True, "result": await result if inspect.isawaitable(result) else result}
         except CommandRefused as refused:
             hint = ""

@@ -15,15 +15,18 @@ from datetime import date
 import labmon
 from labmon.acquisition.load import Loaded
 from labmon.acquisition.pipeline import Pipeline
+from labmon.acquisition.plan import Plan
 from labmon.alarms.engine import AlarmEngine
+from labmon.config.site import Site
 from labmon.daemon.clock import ClockWatch, moment
 from labmon.daemon.commands import Commands
 from labmon.daemon.control import ControlSocket, answers
 from labmon.daemon.fault_alarm import ALARM, FaultAlarm
 from labmon.daemon.journal_alarm import JournalAlarm
+from labmon.daemon.lines import Lines
 from labmon.daemon.outside import Outside
 from labmon.daemon.parts import Parts
-from labmon.daemon.polling import Polling
+from labmon.daemon.reload import Reload
 from labmon.daemon.report import Report
 from labmon.daemon.watchdog import Watchdog
 from labmon.health.clock import ClockSource, kernel_clock
@@ -38,6 +41,7 @@ from labmon.journal.writer import JournalWriter
 from labmon.links.holder import user_name
 from labmon.model.event import Event, EventKind
 from labmon.tasks.faults import faults_to
+from labmon.tasks.terminal import on_hang_up
 
 log = logging.getLogger("labmon.daemon")
 
@@ -51,6 +55,8 @@ OUTSIDE = 2.5
 """Seconds of them for what leaves the gateway: a broker, a mail server."""
 LAST = 0.5
 """Seconds that the journal gets at least to write what waits."""
+CERTIFICATES = "certificates"
+"""Name of the part that looks at them."""
 READ = 2.0
 """Seconds that polling may wait at the start for what the journal remembers; what comes later is taken up late."""
 
@@ -61,27 +67,23 @@ class Daemon:
     def __init__(self, loaded: Loaded, clock: ClockSource = kernel_clock) -> None:
         if loaded.site is None or loaded.plan is None:
             raise ValueError("a site file with errors cannot be run")
-        self.loaded = loaded
-        self.site = loaded.site
-        self.plan = loaded.plan
-        self.plant = loaded.plan.plant
+        self._hold(loaded, loaded.site, loaded.plan)
         self.stop = asyncio.Event()
         self.started = self.applied_at = time.time_ns()
         self.began = time.monotonic()
         self.started_by = self.applied_by = _starter()
-        self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
         self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
-        stores = tuple(f"record.{store.id}" for store in self.site.stores)
         config = self.site.journal
         self.journal = JournalWriter(
             loaded.path.parent / config.path,
             Callbacks(self._committed, self.outside.urgent, lambda _: self._tell_journal(), self._journal_opened),
             pace=Pace(commit_every=config.commit_every),
-            retention=Retention(config.keep_readings, config.size, stores),
+            retention=retention(self.site),
             clock_trusted=lambda: self.clock is not None and self.clock.trusted,
         )
         self.parts = Parts(self.fault)
+        self.reload = Reload(self)
         self.fault_alarm = FaultAlarm()
         self.clock: ClockWatch | None = None
         self._clock_source = clock
@@ -92,6 +94,29 @@ class Daemon:
         self._ending = False
         self._pipeline: Pipeline | None = None
         self._journal_id: str | None = None
+
+    def _hold(self, loaded: Loaded, site: Site, plan: Plan) -> None:
+        self.loaded, self.site, self.plan, self.plant = loaded, site, plan, plan.plant
+        self.configuration = hashlib.sha256(loaded.text.encode()).hexdigest()
+
+    def adopt(self, loaded: Loaded) -> None:
+        """Hold another configuration, and have everybody know its users, devices and secrets. No task is touched."""
+        if loaded.site is None or loaded.plan is None:
+            raise ValueError("a site file with errors cannot be run")
+        self._hold(loaded, loaded.site, loaded.plan)
+        self.commands.users = users = {user.id: user for user in self.site.users}
+        self.commands.plant = self.plant
+        if self.clock is not None:
+            self.clock.reason = _trusted(self.site)
+            if self.clock.day is not None:  # midnight may have come since the files were read
+                self.plan.mark_overdue(self.clock.day)
+        if self.control is not None:
+            self.control.know(users)
+        self.outside.take(self.site, self.plan)
+
+    def keep_readings(self) -> None:
+        """Have the journal keep readings, and commit, as the site file says."""
+        self.journal.adjust(retention(self.site), self.site.journal.commit_every)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -133,9 +158,10 @@ class Daemon:
         users = {user.id: user for user in self.site.users}
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
-        trusted = self.site.gateway.clock
-        self.clock = ClockWatch(pipeline, self._clock_source, trusted.trusted if trusted else "", self._new_day)
-        self._configured()
+        self.clock = ClockWatch(pipeline, self._clock_source, _trusted(self.site), self._new_day)
+        self.configured(_starter())
+        now = time.time_ns()
+        self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
         self.clock.look(*moment())  # the first reading must know
         self._tell_journal()
 
@@ -184,12 +210,9 @@ class Daemon:
 
     async def _start(self) -> None:
         self.pipeline.watch(self._tell)
+        self.lines = Lines(self.parts, self.pipeline, self.health)
         for plan in self.plan.lines:
-            polling = Polling(plan, self.pipeline, self.health[plan.id])
-            self.parts.keep(
-                f"line {plan.id}", polling.run,
-                progress=polling.progress, patience=polling.patience, on_fault=polling.fault,
-            )  # fmt: skip
+            self.lines.start(plan)
         self.parts.keep("alarms", self._ticks)
         if self.clock is not None:
             self.parts.keep("clock", self.clock.run)
@@ -209,12 +232,13 @@ class Daemon:
             await asyncio.to_thread(self.outside.load)
             self.outside.connect(self.pipeline, self.journal, self.commands)
             await self.outside.start()
-            self.parts.keep("certificates", self._certificates)
+            self.watch_certificates()
         finally:
             # What stands now stays: without it every full collection walks all channels (measured at 1000 devices:
             # polls a third of a second late).
             gc.freeze()
             gc.enable()
+            self.reload.ready()
 
     async def _open_socket(self) -> None:
         users = {user.id: user for user in self.site.users}
@@ -223,6 +247,16 @@ class Daemon:
             await self.control.start()
         except OSError as error:
             log.error("control: no local socket: %s", error)
+
+    def watch_certificates(self) -> None:
+        """Have the files of certificates looked at that the site names."""
+        if CERTIFICATES not in self.parts.names():
+            self.parts.keep(CERTIFICATES, self._certificates)
+
+    async def watch_other_certificates(self) -> None:
+        """The site names other files than before: they are looked at now."""
+        await self.parts.end(CERTIFICATES, PART)
+        self.watch_certificates()
 
     async def _certificates(self) -> None:
         # Imported here: it needs what delivery is made of, which the first readings do not wait for.
@@ -257,15 +291,14 @@ class Daemon:
             self._tell_fault()
             await asyncio.sleep(TICK)
 
-    def _configured(self) -> None:
-        """The configuration that all entries from here on were made under, and who started it."""
+    def configured(self, by: str) -> None:
+        """Record the configuration that all entries from here on were made under, and who applied it."""
+        self.applied_by, self.applied_at = by, time.time_ns()
         drivers = {name: driver.source_text for name, driver in self.plan.drivers.items()}
         site = self.loaded.path.name
         self.journal.configure(
-            Configuration(labmon.__version__, _starter(), site, self.loaded.text, drivers, self.loaded.profiles)
+            Configuration(labmon.__version__, by, site, self.loaded.text, drivers, self.loaded.profiles)
         )
-        now = time.time_ns()
-        self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
 
     def _tell(self, events: list[Event]) -> None:
         """One line in the log per change of an alarm's state."""
@@ -279,6 +312,7 @@ class Daemon:
     async def _end(self) -> None:
         began = time.monotonic()
         self._ending = True
+        await _ended(self.reload.stop(), PART)
         notify(STOPPING, status("stopping"))
         ends = [self.parts.stop(PART)]
         if self.control is not None:
@@ -301,14 +335,29 @@ async def _ended(end: Awaitable[None], seconds: float) -> None:
         log.error("daemon: fault while stopping", exc_info=error)
 
 
+def retention(site: Site) -> Retention:
+    """How a site keeps its readings."""
+    config = site.journal
+    return Retention(config.keep_readings, config.size, tuple(f"record.{store.id}" for store in site.stores))
+
+
+def _trusted(site: Site) -> str:
+    """Why the site trusts its clock whatever the kernel says of it; empty where it does not."""
+    return site.gateway.clock.trusted if site.gateway.clock else ""
+
+
 def _starter() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or user_name(os.getuid())
 
 
 async def serve(loaded: Loaded) -> int:
-    """Run the daemon until SIGTERM or SIGINT. Returns the exit code: 1 when another one has the same site's socket."""
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP has it read its files again.
+
+    Returns the exit code: 1 when another one has the same site's socket.
+    """
     daemon = Daemon(loaded)
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, on_hang_up(daemon.stop.set, daemon.reload.signalled))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop.set)
     if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):

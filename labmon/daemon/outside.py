@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from labmon.model.exchange import Exchange
 if TYPE_CHECKING:
     from labmon.delivery.gateway import Delivery
     from labmon.model.messages import Command
+    from labmon.mqtt import BrokerSettings
     from labmon.mqtt.certificate import Server
     from labmon.notices.lasting import LastingJournal
     from labmon.notices.outbox import Notifier
@@ -33,8 +35,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("labmon.daemon")
 
 _BROKER = ("gateway.broker",)
+END = 4.0
+"""Seconds that a consumer may take to end before another one takes its place; each promises three."""
 REMEMBERED = 1000
 """Events that are kept in memory after their commit, for the case that the journal cannot be read any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How the broker is reached, passwords and all: whether a delivery is made of the same."""
+
+    settings: BrokerSettings
+    certificates: bytes
+    """Digest of what the files held."""
+    status_every: float
 
 
 class Outside:
@@ -55,6 +69,16 @@ class Outside:
         self._early: dict[str, Exchange] = {}
         self._early_events: list[Event] = []
         """What came before the consumers were there."""
+        self._keys: dict[str, bytes | None] = {}
+        self._pins: dict[str, PinParameters] = {}
+        self._intervals: dict[str, float] = {}
+        self._reach: _Reach | None = None
+        """How the broker was reached when the delivery was made."""
+        self._for_delivery: list[Event] | None = None
+        self._for_notifier: list[Event] | None = None
+        """Urgent events of the time in which one consumer takes the place of another; None at any other time."""
+        self._leaving: list[Delivery | Notifier] = []
+        """Consumers that are ending while others take their place."""
 
     @staticmethod
     def load() -> None:
@@ -66,21 +90,33 @@ class Outside:
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
         """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
         self.commands, self.pipeline = commands, pipeline
-        if self.site.mqtt is not None:
-            try:
-                self.delivery = self._delivery(pipeline, journal)
-            except Exception as error:  # noqa: BLE001 - polling and alarms go on without it
-                self._without("delivery", _BROKER, error)
-        if self.site.notices.channels:
-            try:
-                self.notifier = self._notifier(pipeline, journal)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._without("notices", self._ways, error)
+        self.journal = journal
+        self._note_users_and_intervals()
+        self.delivery = self._make_delivery()
+        self.notifier = self._make_notifier()
         self._connected = True
         for exchange in self._early.values():
             self.live(exchange)
         self.urgent(self._early_events)
         self._early, self._early_events = {}, []
+
+    def _make_delivery(self) -> Delivery | None:
+        if self.site.mqtt is None:
+            return None
+        try:
+            return self._delivery(self.pipeline, self.journal)
+        except Exception as error:  # noqa: BLE001 - polling and alarms go on without it
+            self._without("delivery", _BROKER, error)
+            return None
+
+    def _make_notifier(self) -> Notifier | None:
+        if not self.site.notices.channels:
+            return None
+        try:
+            return self._notifier(self.pipeline, self.journal)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._without("notices", self._ways, error)
+            return None
 
     def _without(self, what: str, alarms: Sequence[str], error: Exception) -> None:
         """Polling and alarms go on without a consumer that cannot be made or started."""
@@ -92,13 +128,14 @@ class Outside:
         from labmon.notices.lasting import LastingJournal
         from labmon.notices.outbox import Notifier
 
-        self._lasting = LastingJournal(journal)
+        if self._lasting is None:
+            self._lasting = LastingJournal(journal)
         return Notifier(
             self.plan.plant,
             self.site.notices,
             self._lasting,
             pipeline.engine.views,
-            pipeline.condition,
+            self._condition,
             pipeline.record,
             self._secret,
             users=self.site.users,
@@ -110,19 +147,20 @@ class Outside:
 
         config = self.site.mqtt
         assert config is not None
-        pins = {user.id: self._pin(user) for user in self.site.users}
         around = Surroundings(
             journal,
             pipeline.engine.views,
-            pipeline.condition,
+            self._condition,
             pipeline.record,
             self._command,
-            {user: pin[1] if pin else None for user, pin in pins.items()},
+            self._keys,
             self.health,
-            {d.id: max((q.every for q in d.queries), default=60.0) for line in self.plan.lines for d in line.devices},
-            pins={user: pin[0] for user, pin in pins.items() if pin},
+            self._intervals,
+            pins=self._pins,
         )
         settings = broker_settings(config, config.user, config.password, self.folder)
+        with contextlib.suppress(OSError):  # it is told when the connection is made
+            self._reach = self._reached(self.site)
         return Delivery(
             self.plan.plant.prefix,
             settings,
@@ -132,6 +170,31 @@ class Outside:
             since=self.started,
             refresh=config.status_every,
         )
+
+    def _note_users_and_intervals(self) -> None:
+        """In place, because the consumers hold them."""
+        keys, pins = self._read_pins(self.site)
+        devices = [device for line in self.plan.lines for device in line.devices]
+        intervals = {d.id: max((q.every for q in d.queries), default=60.0) for d in devices}
+        self._keys.clear()
+        self._keys |= keys
+        self._pins.clear()
+        self._pins |= pins
+        self._intervals.clear()
+        self._intervals |= intervals
+
+    def _read_pins(self, site: Site) -> tuple[dict[str, bytes | None], dict[str, PinParameters]]:
+        """The keys of the users' PINs, and how they are derived."""
+        pins = {user.id: self._pin(user) for user in site.users}
+        keys = {user: pin[1] if pin else None for user, pin in pins.items()}
+        return keys, {user: pin[0] for user, pin in pins.items() if pin}
+
+    def _condition(self, alarm: str, active: bool, detail: str) -> None:
+        """What a consumer tells. One that is being replaced may know of an alarm that is no more."""
+        try:
+            self.pipeline.condition(alarm, active, detail)
+        except KeyError:
+            log.debug("%s is no more: %s", alarm, detail)
 
     def _pin(self, user: User) -> tuple[PinParameters, bytes] | None:
         """A user's PIN: how its key is derived, and the key. One that cannot be read: no commands by MQTT."""
@@ -160,7 +223,7 @@ class Outside:
 
     def live(self, exchange: Exchange) -> None:
         """The latest of a device."""
-        if not self._connected:
+        if not self._connected or self._for_delivery is not None:
             self._early[exchange.layout.query] = exchange
         elif self.delivery is not None:
             self.delivery.update(exchange)
@@ -180,9 +243,13 @@ class Outside:
         if not self._connected:
             self._early_events += events
             return
-        if self.delivery is not None:
+        if self._for_delivery is not None:
+            self._for_delivery += events
+        elif self.delivery is not None:
             self.delivery.urgent(events)
-        if self.notifier is not None:
+        if self._for_notifier is not None:
+            self._for_notifier += events
+        elif self.notifier is not None:
             self.notifier.urgent(events)
 
     def replaced(self) -> None:
@@ -192,15 +259,123 @@ class Outside:
             self.notifier.urgent([replace(event, journaled=False) for event in self._committed])
         self._committed.clear()
 
+    # Another configuration
+
+    @property
+    def connected(self) -> bool:
+        """Whether consumers have been made; before, they will be made of what was taken last."""
+        return self._connected
+
+    def unreachable(self, site: Site) -> str:
+        """Why a configuration could not even try to reach its broker: a secret or a certificate of no use; or empty."""
+        try:
+            self._reached(site)
+        except (SecretError, OSError) as error:  # of ssl too
+            return f"the broker's {error}"
+        return ""
+
+    def stale(self, site: Site) -> bool:
+        """Whether anything that the site file refers to is another than when it was taken: a password, a PIN."""
+        return self._read_pins(site) != (self._keys, self._pins) or self.lacks_notifier or not self.same_broker(site)
+
+    def same_broker(self, site: Site | None = None) -> bool:
+        """Whether a site's broker (this one's, if none is given) is reached as the delivery reaches it now."""
+        try:
+            reached = self._reached(site or self.site)
+        except (SecretError, OSError):
+            return False
+        return reached == self._reach and (reached is None) is (self.delivery is None)
+
+    def _reached(self, site: Site) -> _Reach | None:
+        """How a site reaches its broker. Raises SecretError, OSError."""
+        if site.mqtt is None:
+            return None
+        from labmon.delivery.broker import broker_settings
+
+        settings = broker_settings(site.mqtt, site.mqtt.user, site.mqtt.password, self.folder)
+        digest = hashlib.sha256()
+        if settings.tls is not None:
+            settings.tls.context()
+            for name in (settings.tls.ca, settings.tls.certificate, settings.tls.key):
+                digest.update(Path(name).read_bytes() if name else b"")
+                digest.update(b"|")
+        return _Reach(settings, digest.digest(), site.mqtt.status_every)
+
+    @property
+    def lacks_notifier(self) -> bool:
+        """Whether there should be one, and it could not be made."""
+        return bool(self.site.notices.channels) and self.notifier is None
+
+    def take(self, site: Site, plan: Plan) -> None:
+        """From here on this is what consumers are made of. Those that run go on until they are replaced."""
+        self.site, self.plan = site, plan
+        self._ways = [f"gateway.notices.{way.id}" for way in site.notices.channels]
+        self._note_users_and_intervals()
+
+    def reconfigured(self, lines: Iterable[str], devices: Iterable[tuple[str, str]], anew: Iterable[str]) -> None:
+        """Lines, and devices by (area, id), that are no more; devices that begin anew."""
+        if self.delivery is not None:
+            self.delivery.reconfigured(lines, devices, anew)
+
+    async def replace_delivery(self) -> None:
+        """Another one takes the place of the delivery; its cursors are in the journal, so that nothing is lost."""
+        old, self.delivery, self._reach = self.delivery, None, None
+        events: list[Event] = []
+        self._for_delivery = events
+        try:
+            if old is not None:
+                await self._ended(old, "delivery")
+            self.delivery = self._make_delivery()
+            await self._start_delivery()
+        finally:
+            self._for_delivery = None
+        latest = old.lives.latest() if old is not None else []
+        for exchange in [*latest, *self._early.values()]:
+            self.live(exchange)
+        self._early = {}
+        if self.delivery is not None:
+            self.delivery.urgent(events)
+
+    async def replace_notifier(self) -> None:
+        """Another one takes the place of the notifier, behind the same cursors."""
+        old, self.notifier = self.notifier, None
+        events: list[Event] = []
+        self._for_notifier = events
+        try:
+            if old is not None:
+                await self._ended(old, "notices")
+            self.notifier = self._make_notifier()
+            self._start_notifier()
+        finally:
+            self._for_notifier = None
+        if self.notifier is not None:
+            self.notifier.urgent(events)
+
+    async def _ended(self, old: Delivery | Notifier, what: str) -> None:
+        """What takes its place is made whatever becomes of it. When everything ends meanwhile, it is ended with it."""
+        self._leaving.append(old)
+        try:
+            async with asyncio.timeout(END):
+                await old.stop()
+        except Exception as error:
+            log.error("%s: fault while stopping", what, exc_info=error)
+        self._leaving.remove(old)
+
     # Life
 
     async def start(self) -> None:
         """Start every consumer; none of them needs its far end to be there, and none takes another with it."""
+        await self._start_delivery()
+        self._start_notifier()
+
+    async def _start_delivery(self) -> None:
         if self.delivery is not None:
             try:
                 await self.delivery.start()
             except Exception as error:  # noqa: BLE001 - as in connect
                 self._without("delivery", _BROKER, error)
+
+    def _start_notifier(self) -> None:
         if self.notifier is not None:
             try:
                 self.notifier.start()
@@ -209,7 +384,7 @@ class Outside:
 
     async def stop(self, timeout: float) -> None:
         """End everything within `timeout` seconds, whatever the far ends do."""
-        ends = [part.stop() for part in (self.delivery, self.notifier) if part is not None]
+        ends = [part.stop() for part in (self.delivery, self.notifier, *self._leaving) if part is not None]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 for result in await asyncio.gather(*ends, return_exceptions=True):

@@ -70,6 +70,12 @@ class Polling:
         self.line = Line(self.plan, self._link, self._recorder, self._health)
         await self.line.run()
 
+    async def leave(self) -> None:
+        """It was ended and does not end: its port is made free, and nothing more is taken from it."""
+        if self.line is not None:
+            self.line.abandon()
+        await self._clear_away()
+
     def fault(self, what: str) -> None:
         """The line failed or is stuck: nothing more is taken from it, and everybody below it hears so."""
         if self.line is not None:

@@ -31,11 +31,13 @@ class Report:
         self.consumers = Consumers(daemon.outside, daemon.journal)
 
     def answer(self, verb: str, user: str, arguments: dict[str, Any]) -> Any:
-        """The answer to one request, for `status` to be awaited. Raises CommandRefused."""
+        """The answer to one request, or what is to be awaited for it. Raises CommandRefused."""
         if verb == "status":
             return self.status()
         if verb == "alarms":
             return self.alarms()
+        if verb == "reload":
+            return self.daemon.reload.order(user, arguments)
         return self.daemon.commands.carry_out(verb, user, arguments)
 
     def alarms(self) -> list[dict[str, Any]]:

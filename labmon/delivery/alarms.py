@@ -98,6 +98,10 @@ class AlarmPublisher:
         changed = sum(self._told.get(alarm) != told for alarm, told in now.items())
         return changed + len({*self._told, *self._stale} - now.keys())
 
+    def look(self) -> None:
+        """Alarms may stand otherwise although nothing happened to them: a limit is another one."""
+        self._wake.set()
+
     def committed(self, events: Iterable[Event]) -> None:
         """These events are in the journal now."""
         for event in events:

@@ -154,6 +154,20 @@ class Delivery:
         """An exchange was made; it is shown live at once and delivered when the journal has it."""
         self.lives.update(exchange)
 
+    def reconfigured(self, lines: Iterable[str], devices: Iterable[tuple[str, str]], anew: Iterable[str]) -> None:
+        """These lines, and devices by (area, id), are shown no more; the devices `anew` begin anew.
+
+        What was given as a mapping at the start (health, intervals, keys) is the daemon's to change in place.
+        """
+        for line in lines:
+            self.status.forget(line)
+        for area, device in devices:
+            self.lives.remove(area, device)
+            self.lives.forget(device)
+        for device in anew:
+            self.lives.forget(device)
+        self.alarms.look()
+
     def committed(self, events: Iterable[Event]) -> None:
         """The journal has new entries, these events among them."""
         self.record.wake()
@@ -187,6 +201,8 @@ class Delivery:
         shown: dict[str, tuple[object, float]] = {}
         while True:
             mono, now = time.monotonic(), time.time_ns()
+            for line in shown.keys() - self._around.health.keys():
+                del shown[line]
             for line, health in self._around.health.items():
                 message = line_message(health, mono, now)
                 states = (message.state, message.detail, [(d.device, d.state, d.detail) for d in message.devices])

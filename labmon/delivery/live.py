@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from labmon.model.exchange import Exchange, Layout
 from labmon.model.messages import Live, LiveChannel
-from labmon.mqtt import Connection, MqttError
+from labmon.mqtt import Connection, MqttError, NotConnected
 from labmon.mqtt.topics import Topics
 from labmon.tasks.kept import kept
 
@@ -41,6 +41,8 @@ class LivePublisher:
         self._latest: dict[str, dict[str, Exchange]] = {}
         self._columns: dict[int, tuple[Layout, _Columns]] = {}
         self._changed: dict[str, None] = {}
+        self._gone: dict[tuple[str, str], None] = {}
+        """(area, device) under which the broker may still hold what is no more."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._refused = ""
@@ -69,6 +71,20 @@ class LivePublisher:
         self._changed[device] = None
         self._wake.set()
 
+    def latest(self) -> list[Exchange]:
+        """The latest exchange of every query, for another publisher to begin with."""
+        return [exchange for queries in self._latest.values() for exchange in queries.values()]
+
+    def forget(self, device: str) -> None:
+        """What is known of a device is no more; what comes of it from now on is all that there is."""
+        self._latest.pop(device, None)
+        self._changed.pop(device, None)
+
+    def remove(self, area: str, device: str) -> None:
+        """A device is no more, or not there: the broker shall not go on showing it."""
+        self._gone[area, device] = None
+        self._wake.set()
+
     def _all(self) -> None:
         self._changed = dict.fromkeys(self._latest)
         self._wake.set()
@@ -79,13 +95,26 @@ class LivePublisher:
             await asyncio.sleep(_COLLECT)
             self._wake.clear()
             await self._connection.wait_connected()
+            await self._clear()
             while self._changed and self._connection.connected:
                 devices = list(self._changed)[:_TOGETHER]
                 for device in devices:
                     del self._changed[device]
                 await asyncio.gather(*(self._publish(device) for device in devices))
 
+    async def _clear(self) -> None:
+        for area, device in list(self._gone):
+            try:
+                await self._connection.publish(self._topics.live(area, device), b"", retain=True)
+            except NotConnected:
+                return  # with the next connection
+            except MqttError as error:
+                log.warning("device %s is still shown by the broker, although it is no more: %s", device, error)
+            del self._gone[area, device]
+
     async def _publish(self, device: str) -> None:
+        if device not in self._latest:
+            return  # forgotten meanwhile
         try:
             area, live = self._live(device)
             expiry = max(EXPIRY, 3 * self._intervals.get(device, 0.0))

@@ -78,6 +78,8 @@ class StatusPublisher:
         self._account = account
         self._health: dict[str, LineHealth] = {}
         self._changed: dict[str, None] = {}
+        self._gone: dict[str, None] = {}
+        """Lines that are no more, of which the broker may still hold the health."""
         self._wake = asyncio.Event()
         self._anew = True
         self._said = 0.0
@@ -105,6 +107,14 @@ class StatusPublisher:
         """How a line is now."""
         self._health[health.line] = health
         self._changed[health.line] = None
+        self._gone.pop(health.line, None)
+        self._wake.set()
+
+    def forget(self, line: str) -> None:
+        """A line is no more: the broker shall not go on showing it."""
+        self._health.pop(line, None)
+        self._changed.pop(line, None)
+        self._gone[line] = None
         self._wake.set()
 
     def _connected(self) -> None:
@@ -140,13 +150,18 @@ class StatusPublisher:
             except BaseException:
                 self._anew = True
                 raise
+        while self._gone:
+            line = next(iter(self._gone))
+            await self._connection.publish(self._topics.health(line), b"", retain=True)
+            self._gone.pop(line, None)
         while self._changed:
             line = next(iter(self._changed))
             del self._changed[line]
             try:
                 await self._connection.publish(self._topics.health(line), self._health[line].encode(), retain=True)
             except BaseException:
-                self._changed[line] = None
+                if line in self._health:
+                    self._changed[line] = None
                 raise
 
     async def _say(self, *, online: bool) -> None:

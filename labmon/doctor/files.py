@@ -35,9 +35,7 @@ def site_file(case: Case) -> Iterator[Finding]:
         )
     applied = case.status["configuration"] if case.status is not None else None
     if applied is not None and applied != hashlib.sha256(loaded.text.encode()).hexdigest():
-        yield warning(
-            f"the daemon runs with an earlier text of {path}", "sudo systemctl restart labmon applies this one"
-        )
+        yield warning(f"the daemon runs with an earlier text of {path}", "sudo labmon reload applies this one")
     yield ok(f"{path}: no errors, {len(case.lines)} lines")
 
 

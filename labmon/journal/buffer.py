@@ -42,6 +42,14 @@ class _Lost:
         self.readings += packed.packer.size
 
 
+@dataclass(frozen=True, slots=True)
+class _Configured:
+    """A configuration at its place among the readings: those after it were made with it."""
+
+    time: int
+    configuration: Configuration
+
+
 @dataclass(slots=True)
 class Buffer:
     """Takes what happens, gives groups to commit. Readings overflow, the oldest first; nothing else does.
@@ -57,7 +65,7 @@ class Buffer:
     """Exchanges that wait."""
     lost_exchanges: int = 0
     """Exchanges that overflowed, since the start."""
-    _items: deque[Packed | tuple[str, RecordKey]] = field(default_factory=deque)
+    _items: deque[Packed | tuple[str, RecordKey] | _Configured] = field(default_factory=deque)
     _rest: Group = field(default_factory=Group)
     _lost: _Lost = field(default_factory=_Lost)
 
@@ -71,6 +79,9 @@ class Buffer:
 
     def _overflow(self) -> None:
         item = self._items.popleft()
+        if isinstance(item, _Configured):
+            self._rest.configurations.append((item.time, item.configuration))
+            return
         if not isinstance(item, Packed):
             self._rest.record_keys[item[0]] = item[1]
             return
@@ -79,7 +90,7 @@ class Buffer:
         self.lost_exchanges += 1
         # Without its key a lost record is fetched again after the next start.
         query = item.packer.layout.query
-        while self._items and not isinstance(self._items[0], Packed) and self._items[0][0] == query:
+        while self._items and isinstance(key := self._items[0], tuple) and key[0] == query:
             self._items.popleft()
 
     def _forget(self, packed: Packed) -> None:
@@ -97,8 +108,12 @@ class Buffer:
         return bool(encoded)
 
     def add_configuration(self, time: int, configuration: Configuration) -> None:
-        """Take a configuration; readings added later are made with it."""
-        self._rest.configurations.append((time, configuration))
+        """Take a configuration; readings added later are made with it, those added before are written before it."""
+        self._items.append(_Configured(time, configuration))
+
+    def begin_with(self, time: int, configuration: Configuration) -> None:
+        """The configuration that everything here was made with."""
+        self._items.appendleft(_Configured(time, configuration))
 
     @property
     def alarm_states(self) -> dict[str, bytes]:
@@ -109,6 +124,11 @@ class Buffer:
     def cursors(self) -> dict[str, int]:
         """Cursors that wait."""
         return self._rest.cursors
+
+    @property
+    def dropped(self) -> list[str]:
+        """Cursors to be forgotten."""
+        return self._rest.dropped
 
     @property
     def quarantined(self) -> list[tuple[str, int, str, int]]:
@@ -129,22 +149,29 @@ class Buffer:
         return bool(self._items or self._rest or self._lost.exchanges)
 
     def take(self, now: int) -> Group:
-        """The next group: everything but readings whole, of the readings the oldest, up to what one commit takes."""
+        """The next group: everything but readings whole, of the readings the oldest, up to what one commit takes.
+
+        A group's configuration comes before its readings: one that came after some of them waits for the next group.
+        """
         group, self._rest = self._rest, Group()
         if self._lost.exchanges:
             lost, self._lost = self._lost, _Lost()
             why = "the disk did not keep up and the buffer was full"
             group.gaps.append((now, Gap(why, lost.exchanges, lost.readings, lost.first, lost.last)))
         room = self.bounds.commit_memory
-        while self._items and room > 0 and len(group.readings) < self.bounds.commit_exchanges:
-            item = self._items.popleft()
+        while self._items:
+            item = self._items[0]
             if isinstance(item, Packed):
+                if room <= 0 or len(group.readings) >= self.bounds.commit_exchanges:
+                    break
                 self._forget(item)
                 room -= len(item.body) + _OVERHEAD
                 group.readings.append(item)
+            elif isinstance(item, _Configured):
+                if group.readings:
+                    break
+                group.configurations.append((item.time, item.configuration))
             else:
                 group.record_keys[item[0]] = item[1]
-        while self._items and not isinstance(self._items[0], Packed):
-            query, key = self._items.popleft()  # type: ignore[misc]
-            group.record_keys[query] = key
+            self._items.popleft()
         return group

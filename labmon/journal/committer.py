@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labmon.journal.buffer import Buffer
@@ -136,6 +136,13 @@ class Committer:
     def flush(self) -> None:
         """Commit at once, or right after the commit under way."""
         self._urgent = True
+        self._wake.set()
+
+    def adjust(self, retention: Retention, commit_every: float) -> None:
+        """Keep readings and commit by other rules from now on."""
+        self._retention, self._trimmer = retention, None
+        self._pace = replace(self._pace, commit_every=commit_every)
+        self._next_commit = min(self._next_commit, self._now() + commit_every)
         self._wake.set()
 
     def condemn(self, journal: str, why: str) -> None:
@@ -316,10 +323,15 @@ class Committer:
         for pending in (self._group, self._buffer):
             if pending is not None:
                 pending.cursors.clear()
+                pending.dropped.clear()
                 pending.quarantined.clear()
         if not self._group:
             self._group = None
         for waiters in (self._for_next, self._for_group):
             waiters.fail(JournalUnavailable("another journal was begun"))
-        if self._configuration is not None:
-            self._buffer.add_configuration(time.time_ns(), self._configuration)
+        if self._configuration is None:
+            return
+        if self._group is None:
+            self._buffer.begin_with(time.time_ns(), self._configuration)
+        elif not self._group.configurations:
+            self._group.configurations.append((time.time_ns(), self._configuration))

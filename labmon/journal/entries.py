@@ -122,6 +122,8 @@ class Group:
     gaps: list[tuple[int, Gap]] = field(default_factory=list)
     """Each with the time at which it was found (UTC ns)."""
     cursors: dict[str, int] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+    """Cursors of consumers that are no more."""
     quarantined: list[tuple[str, int, str, int]] = field(default_factory=list)
     """Store, seq, why, time (UTC ns)."""
 
@@ -134,6 +136,7 @@ class Group:
             or self.configurations
             or self.gaps
             or self.cursors
+            or self.dropped
             or self.quarantined
         )
 

@@ -195,7 +195,8 @@ class Store(Reader):
 
     def _states(self, group: Group) -> None:
         write = self._db.executemany
-        write("INSERT OR REPLACE INTO alarm_state VALUES (?, ?)", group.alarm_states.items())
+        write("INSERT OR REPLACE INTO alarm_state VALUES (?, ?)", [row for row in group.alarm_states.items() if row[1]])
+        write("DELETE FROM alarm_state WHERE alarm = ?", [(name,) for name, s in group.alarm_states.items() if not s])
         write(
             "INSERT OR REPLACE INTO record_key VALUES (?, ?, ?)",
             [(query, key.time, key.key) for query, key in group.record_keys.items()],
@@ -204,6 +205,7 @@ class Store(Reader):
             "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE seq < excluded.seq",
             group.cursors.items(),
         )
+        write("DELETE FROM cursor WHERE name = ?", [(name,) for name in group.dropped])
         write(
             "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?)",
             [(store, seq, why[:_WHY], time) for store, seq, why, time in group.quarantined],

@@ -62,6 +62,10 @@ class Worker:
         future.result()
         return True
 
+    def dismiss(self) -> None:
+        """Have the thread end after all earlier calls; nobody waits for it."""
+        self._calls.put(None)
+
     def _live(self) -> None:
         """Run the calls. A failure that is not of a call itself costs that call and the thread: a new one comes."""
         under_way: list[_Call] = []

@@ -129,7 +129,7 @@ class JournalWriter:
         alarm_states: Mapping[str, bytes] | None = None,
         record_keys: Mapping[str, RecordKey] | None = None,
     ) -> None:
-        """Accept events, alarm states (the last of each counts) and keys of the records appended before.
+        """Accept events, alarm states (the last of each counts; empty: forget it) and keys of the records before.
 
         Nothing of these overflows. Raises Unpackable for an event that cannot be written, TypeError for a state that
         is not bytes; nothing is accepted then.
@@ -168,6 +168,20 @@ class JournalWriter:
             raise ValueError(f"cursor {cursor} cannot move to {seq}: the last entry is {self.last_seq}")
         self._buffer.cursors[cursor] = max(seq, self._buffer.cursors.get(cursor, 0))
         await self._committer.committed()
+
+    async def drop_cursor(self, cursor: str) -> None:
+        """Forget a consumer that is no more: it does not hold back retention, and would begin anew.
+
+        Returns when that is on the disk. Raises JournalUnavailable when the disk fails now (it is still tried).
+        """
+        self._must_be_open()
+        self._buffer.cursors.pop(cursor, None)
+        self._buffer.dropped.append(cursor)
+        await self._committer.committed()
+
+    def adjust(self, retention: Retention, commit_every: float) -> None:
+        """Keep readings by another rule, and commit at another pace (seconds), from now on."""
+        self._committer.adjust(retention, commit_every)
 
     async def quarantine(self, store: str, refused: Mapping[int, str]) -> None:
         """Remember what a store refused, and why. Returns when that is on the disk. Raises JournalUnavailable."""

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from labmon.alarms.engine import AlarmEngine
 from labmon.alarms.errors import CommandRefused
+from labmon.alarms.placed import place, rule_change
 from labmon.alarms.rule import ConditionRule, LimitRule, QualityRule, Rule, SilenceRule
 from labmon.model.event import AlarmClass, AlarmState, Event
 from labmon.model.plant import Area, Channel, Device, LineInfo, Plant
@@ -154,6 +155,13 @@ class Run:
         self.engine = self.start()
         self.take(self.engine.tick(self.mono, self.now))
 
+    def reload(self, rules: Mapping[str, Mapping[str, Any]], user: str) -> None:
+        """Other rules for the running engine."""
+        change = rule_change(place(make_rules(self.rules), PLANT), place(make_rules(rules), PLANT))
+        self.rules = rules
+        self.told = {name: told for name, told in self.told.items() if name in rules}
+        self.take(self.engine.reconfigure(change, PLANT, user, self.mono, self.now))
+
     def run_clock(self, until: float) -> None:
         """Let the clock run, calling tick when the engine asks for it."""
         while True:
@@ -205,6 +213,8 @@ class Run:
             self.rules = entry.get("rules", self.rules)
             self.told = {}
             self.restart(argument)
+        elif verb == "reload":
+            self.reload(argument, entry.get("by", "engineer-1"))
         elif verb in ("set", "unset"):
             self.told[argument] = (verb == "set", entry.get("detail", ""))
             self.tell(argument)

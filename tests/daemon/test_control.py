@@ -72,7 +72,8 @@ async def test_the_kernel_tells_who_asks(tmp_path: Path) -> None:
     async with serving(tmp_path, ANNA, OTTO) as path:
         assert await told(path, "whoami") == "duty"
         assert await told(path, "whoami", user="otto", login="root") == "duty"
-        assert await told(path, "echo", a=1, b=["x"]) == {"a": 1, "b": ["x"]}
+        assert await told(path, "echo", a=1, b=["x"]) == {"a": 1, "b": ["x"], "login": ME}
+        assert await told(path, "echo", login="somebody-else") == {"login": ME}
 
 
 async def test_somebody_whom_the_site_does_not_name_is_nobody(tmp_path: Path) -> None:
@@ -132,7 +133,8 @@ async def test_an_oversized_request_is_refused(tmp_path: Path) -> None:
 async def test_many_at_once_and_some_that_say_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path, ANNA) as path:
         idle = [await asyncio.open_unix_connection(str(path)) for _ in range(20)]
-        assert await asyncio.gather(*(told(path, "echo", n=n) for n in range(20))) == [{"n": n} for n in range(20)]
+        answers = await asyncio.gather(*(told(path, "echo", n=n) for n in range(20)))
+        assert [answer["n"] for answer in answers] == list(range(20))
         for _, writer in idle:
             writer.close()
             await writer.wait_closed()

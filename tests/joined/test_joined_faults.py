@@ -21,6 +21,7 @@ from labmon.delivery.commands import CommandReceiver
 from labmon.delivery.events import EventSender
 from labmon.delivery.gateway import Delivery
 from labmon.delivery.live import LivePublisher
+from labmon.delivery.pins import PinPublisher
 from labmon.delivery.record import RecordSender
 from labmon.delivery.status import StatusPublisher
 from labmon.journal.committer import Committer
@@ -35,12 +36,14 @@ TASKS: dict[str, tuple[Any, str]] = {
     "alarms": (Daemon, "_ticks"),
     "clock": (ClockWatch, "run"),
     "watchdog": (Watchdog, "look"),
+    "certificates": (Daemon, "_certificates"),
     "outside": (Outside, "connect"),
     "journal": (Committer, "_take"),
     "alarms to mqtt": (AlarmPublisher, "_run"),
     "record sender": (RecordSender, "_run"),
     "record cursors": (RecordSender, "_save"),
     "used command ids": (CommandReceiver, "_load"),
+    "pins to mqtt": (PinPublisher, "_run"),
     "live to mqtt": (LivePublisher, "_run"),
     "health to mqtt": (Delivery, "_watch_health"),
     "status to mqtt": (StatusPublisher, "_run"),
