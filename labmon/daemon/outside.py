@@ -26,6 +26,8 @@ from labmon.model.exchange import Exchange
 
 if TYPE_CHECKING:
     from labmon.delivery.gateway import Delivery
+    from labmon.delivery.lockout import Lockout
+    from labmon.delivery.used import UsedIds
     from labmon.model.messages import Command
     from labmon.mqtt import BrokerSettings
     from labmon.mqtt.certificate import Server
@@ -64,6 +66,10 @@ class Outside:
         self.delivery: Delivery | None = None
         self.notifier: Notifier | None = None
         self._lasting: LastingJournal | None = None
+        self._used: UsedIds | None = None
+        self._lockout: Lockout | None = None
+        """What no delivery that takes the place of another may forget: else a reload would let a command be played
+        twice, and open the way to whoever guesses PINs."""
         self._committed: deque[Event] = deque(maxlen=REMEMBERED)
         self._connected = False
         self._early: dict[str, Exchange] = {}
@@ -144,7 +150,11 @@ class Outside:
     def _delivery(self, pipeline: Pipeline, journal: JournalWriter) -> Delivery:
         from labmon.delivery.broker import broker_settings
         from labmon.delivery.gateway import Delivery, Surroundings
+        from labmon.delivery.lockout import Lockout
+        from labmon.delivery.used import UsedIds
 
+        self._used = self._used or UsedIds(journal)
+        self._lockout = self._lockout or Lockout()
         config = self.site.mqtt
         assert config is not None
         around = Surroundings(
@@ -157,6 +167,8 @@ class Outside:
             self.health,
             self._intervals,
             pins=self._pins,
+            used=self._used,
+            lockout=self._lockout,
         )
         settings = broker_settings(config, config.user, config.password, self.folder)
         with contextlib.suppress(OSError):  # it is told when the connection is made
