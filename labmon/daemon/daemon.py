@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import logging
@@ -55,6 +56,8 @@ OUTSIDE = 2.5
 """Seconds of them for what leaves the gateway: a broker, a mail server."""
 LAST = 0.5
 """Seconds that the journal gets at least to write what waits."""
+SOCKET = 10.0
+"""Seconds between two tries to make the local socket, where it could not be made at the start."""
 CERTIFICATES = "certificates"
 """Name of the part that looks at them."""
 READ = 2.0
@@ -229,8 +232,9 @@ class Daemon:
     async def _go_outside(self) -> None:
         """Start what leaves the gateway. A fault in that costs neither a poll nor an alarm."""
         try:
-            await asyncio.to_thread(self.outside.load)
-            self.outside.connect(self.pipeline, self.journal, self.commands)
+            if not self.outside.connected:  # else it failed later, and people would be told everything twice
+                await asyncio.to_thread(self.outside.load)
+                self.outside.connect(self.pipeline, self.journal, self.commands)
             await self.outside.start()
             self.watch_certificates()
         finally:
@@ -246,7 +250,19 @@ class Daemon:
         try:
             await self.control.start()
         except OSError as error:
-            log.error("control: no local socket: %s", error)
+            log.error("control: no local socket: %s; it is tried again every %g s", error, SOCKET)
+            self.parts.keep("control socket", self._open_socket_later)
+
+    async def _open_socket_later(self) -> None:
+        """Without it nobody at the gateway can acknowledge, look or reload: what stands in its way may go."""
+        if self.control is None:
+            return
+        while True:
+            await asyncio.sleep(SOCKET)
+            with contextlib.suppress(OSError):
+                await self.control.start()
+                log.warning("control: the local socket is there now")
+                return
 
     def watch_certificates(self) -> None:
         """Have the files of certificates looked at that the site names."""

@@ -71,7 +71,7 @@ class Outside:
         """What no delivery that takes the place of another may forget: else a reload would let a command be played
         twice, and open the way to whoever guesses PINs."""
         self._committed: deque[Event] = deque(maxlen=REMEMBERED)
-        self._connected = False
+        self._connected = self._started = False
         self._early: dict[str, Exchange] = {}
         self._early_events: list[Event] = []
         """What came before the consumers were there."""
@@ -376,9 +376,12 @@ class Outside:
     # Life
 
     async def start(self) -> None:
-        """Start every consumer; none of them needs its far end to be there, and none takes another with it."""
+        """Start every consumer, once; none of them needs its far end to be there, and none takes another with it."""
+        if self._started:
+            return
         await self._start_delivery()
         self._start_notifier()
+        self._started = True
 
     async def _start_delivery(self) -> None:
         if self.delivery is not None:
