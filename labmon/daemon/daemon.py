@@ -270,7 +270,7 @@ class Daemon:
             self.parts.keep(CERTIFICATES, self._certificates)
 
     async def watch_other_certificates(self) -> None:
-        """The site names other files than before: they are looked at now."""
+        """Other files may be named than before, or others stand under the same names: they are looked at now."""
         await self.parts.end(CERTIFICATES, PART)
         self.watch_certificates()
 

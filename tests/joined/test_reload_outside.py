@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from joined_gateway import Room, room, running
 from reload_room import HIGH, Site, command, limit, line, polled, rewrite, states
-from servers.mosquitto import Mosquitto
+from servers.mosquitto import Authority, Mosquitto
 from servers.webhook import WebhookServer
 
 from labmon.daemon.daemon import Daemon
@@ -223,3 +224,29 @@ async def test_stores_and_broker_change_and_no_line_notices(tmp_path: Path, even
             assert not states(daemon)
             assert daemon.health["line-probe-1"].losses == 0
             assert daemon.health["line-probe-1"].devices["probe-1"].rests == 0
+
+
+@pytest.mark.parametrize("whose", ["gateway", "mail server"])
+async def test_a_renewed_certificate_is_known_at_once(tmp_path: Path, eventually: Any, whose: str) -> None:
+    """It stands in the file of before, so that the site file says nothing of it."""
+    authority = Authority.make(tmp_path / "ca", days=900)
+    mails = Authority.make(tmp_path / "mails", days=20 if whose == "mail server" else 900)
+    own, key = authority.sign("gw-1", days=20 if whose == "gateway" else 400)
+    key.chmod(0o600)
+    tls = {"ca": str(authority.certificate), "certificate": str(own), "key": {"file": str(key)}}
+    email = {"host": "localhost", "port": 1, "from": "a@example.com", "ca": str(mails.certificate)}
+    notices = {
+        "channels": [{"id": "mail", "email": email}],
+        "people": [{"id": "anna", "name": "Anna", "email": "anna@example.com"}],
+        "routes": [{"classes": ["action"], "to": ["anna"], "by": ["mail"]}],
+    }
+    parts = {"mqtt": {"host": "localhost", "port": 1, "tls": tls}, "notices": notices}
+    async with room(tmp_path, "probe-1", **parts) as made, running(made.daemon()) as daemon:
+        await ready(daemon, eventually, "probe-1")
+        await eventually(lambda: "gateway.certificate" in states(daemon))
+        if whose == "gateway":
+            authority.sign("gw-1", days=400)[1].chmod(0o600)
+        else:
+            Authority.make(tmp_path / "mails", days=900)
+        assert (await command(made)).exit_code == 0
+        await eventually(lambda: states(daemon)["gateway.certificate"] is AlarmState.RTNUN, 5)
