@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
-from labmon.config.secrets import PinParameters, SecretError, pin_key, pin_parameters, read_secret
-from labmon.config.site import Site, User
-from labmon.config.types import Secret
+from labmon.config.secrets import SecretError
+from labmon.config.site import Site
 from labmon.daemon.commands import Commands
+from labmon.daemon.making import Making
+from labmon.daemon.reach import reached
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event
@@ -26,12 +25,7 @@ from labmon.model.exchange import Exchange
 
 if TYPE_CHECKING:
     from labmon.delivery.gateway import Delivery
-    from labmon.delivery.lockout import Lockout
-    from labmon.delivery.used import UsedIds
-    from labmon.model.messages import Command
-    from labmon.mqtt import BrokerSettings
     from labmon.mqtt.certificate import Server
-    from labmon.notices.lasting import LastingJournal
     from labmon.notices.outbox import Notifier
 
 log = logging.getLogger("labmon.daemon")
@@ -43,48 +37,29 @@ REMEMBERED = 1000
 """Events that are kept in memory after their commit, for the case that the journal cannot be read any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """How the broker is reached, passwords and all: whether a delivery is made of the same."""
-
-    settings: BrokerSettings
-    certificates: bytes
-    """Digest of what the files held."""
-    status_every: float
-
-
 class Outside:
     """Carries what the journal commits, and what it cannot commit, to whoever waits for it."""
 
     def __init__(self, folder: Path, site: Site, plan: Plan, health: Mapping[str, LineHealth], started: int) -> None:
-        self.folder = folder
-        self.site = site
-        self.plan = plan
-        self.health = health
-        self.started = started
+        self._making = Making(folder, site, plan, health, started)
         self._ways = [f"gateway.notices.{way.id}" for way in site.notices.channels]
         self.delivery: Delivery | None = None
         self.notifier: Notifier | None = None
-        self._lasting: LastingJournal | None = None
-        self._used: UsedIds | None = None
-        self._lockout: Lockout | None = None
-        """What no delivery that takes the place of another may forget: else a reload would let a command be played
-        twice, and open the way to whoever guesses PINs."""
         self._committed: deque[Event] = deque(maxlen=REMEMBERED)
         self._connected = self._started = False
         self._early: dict[str, Exchange] = {}
         self._early_events: list[Event] = []
         """What came before the consumers were there."""
-        self._keys: dict[str, bytes | None] = {}
-        self._pins: dict[str, PinParameters] = {}
-        self._intervals: dict[str, float] = {}
-        self._reach: _Reach | None = None
-        """How the broker was reached when the delivery was made."""
         self._for_delivery: list[Event] | None = None
         self._for_notifier: list[Event] | None = None
         """Urgent events of the time in which one consumer takes the place of another; None at any other time."""
         self._leaving: list[Delivery | Notifier] = []
         """Consumers that are ending while others take their place."""
+
+    @property
+    def site(self) -> Site:
+        """What consumers are made of."""
+        return self._making.site
 
     @staticmethod
     def load() -> None:
@@ -95,9 +70,8 @@ class Outside:
 
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
         """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
-        self.commands, self.pipeline = commands, pipeline
-        self.journal = journal
-        self._note_users_and_intervals()
+        self.pipeline = pipeline
+        self._making.connect(pipeline, journal, commands)
         self.delivery = self._make_delivery()
         self.notifier = self._make_notifier()
         self._connected = True
@@ -110,7 +84,7 @@ class Outside:
         if self.site.mqtt is None:
             return None
         try:
-            return self._delivery(self.pipeline, self.journal)
+            return self._making.delivery()
         except Exception as error:  # noqa: BLE001 - polling and alarms go on without it
             self._without("delivery", _BROKER, error)
             return None
@@ -119,7 +93,7 @@ class Outside:
         if not self.site.notices.channels:
             return None
         try:
-            return self._notifier(self.pipeline, self.journal)
+            return self._making.notifier()
         except Exception as error:  # noqa: BLE001 - as above
             self._without("notices", self._ways, error)
             return None
@@ -129,107 +103,6 @@ class Outside:
         log.error("%s: not started: %s", what, error, exc_info=None if isinstance(error, SecretError) else error)
         for alarm in alarms:
             self.pipeline.condition(alarm, True, str(error) or repr(error))
-
-    def _notifier(self, pipeline: Pipeline, journal: JournalWriter) -> Notifier:
-        from labmon.notices.lasting import LastingJournal
-        from labmon.notices.outbox import Notifier
-
-        if self._lasting is None:
-            self._lasting = LastingJournal(journal)
-        return Notifier(
-            self.plan.plant,
-            self.site.notices,
-            self._lasting,
-            pipeline.engine.views,
-            self._condition,
-            pipeline.record,
-            self._secret,
-            users=self.site.users,
-        )
-
-    def _delivery(self, pipeline: Pipeline, journal: JournalWriter) -> Delivery:
-        from labmon.delivery.broker import broker_settings
-        from labmon.delivery.gateway import Delivery, Surroundings
-        from labmon.delivery.lockout import Lockout
-        from labmon.delivery.used import UsedIds
-
-        self._used = self._used or UsedIds(journal)
-        self._lockout = self._lockout or Lockout()
-        config = self.site.mqtt
-        assert config is not None
-        around = Surroundings(
-            journal,
-            pipeline.engine.views,
-            self._condition,
-            pipeline.record,
-            self._command,
-            self._keys,
-            self.health,
-            self._intervals,
-            pins=self._pins,
-            used=self._used,
-            lockout=self._lockout,
-        )
-        settings = broker_settings(config, config.user, config.password, self.folder)
-        with contextlib.suppress(OSError):  # it is told when the connection is made
-            self._reach = self._reached(self.site)
-        return Delivery(
-            self.plan.plant.prefix,
-            settings,
-            [store.id for store in self.site.stores],
-            around,
-            session=journal.session or self.started // 10**6,
-            since=self.started,
-            refresh=config.status_every,
-        )
-
-    def _note_users_and_intervals(self) -> None:
-        """In place, because the consumers hold them."""
-        keys, pins = self._read_pins(self.site)
-        devices = [device for line in self.plan.lines for device in line.devices]
-        intervals = {d.id: max((q.every for q in d.queries), default=60.0) for d in devices}
-        self._keys.clear()
-        self._keys |= keys
-        self._pins.clear()
-        self._pins |= pins
-        self._intervals.clear()
-        self._intervals |= intervals
-
-    def _read_pins(self, site: Site) -> tuple[dict[str, bytes | None], dict[str, PinParameters]]:
-        """The keys of the users' PINs, and how they are derived."""
-        pins = {user.id: self._pin(user) for user in site.users}
-        keys = {user: pin[1] if pin else None for user, pin in pins.items()}
-        return keys, {user: pin[0] for user, pin in pins.items() if pin}
-
-    def _condition(self, alarm: str, active: bool, detail: str) -> None:
-        """What a consumer tells. One that is being replaced may know of an alarm that is no more."""
-        try:
-            self.pipeline.condition(alarm, active, detail)
-        except KeyError:
-            log.debug("%s is no more: %s", alarm, detail)
-
-    def _pin(self, user: User) -> tuple[PinParameters, bytes] | None:
-        """A user's PIN: how its key is derived, and the key. One that cannot be read: no commands by MQTT."""
-        if user.pin is None:
-            return None
-        try:
-            text = read_secret(user.pin, self.folder)
-            return pin_parameters(text), pin_key(text)
-        except (SecretError, ValueError) as error:
-            log.error("user %s: no commands by MQTT: %s", user.id, error)
-            return None
-
-    def _command(self, verb: str, command: Command) -> str:
-        arguments: dict[str, Any] = {"reason": command.reason}
-        for name in ("alarm", "occurrence", "device"):
-            if getattr(command, name):
-                arguments[name] = getattr(command, name)
-        if command.until is not None:
-            arguments["seconds"] = (command.until - time.time_ns()) / 1e9
-        return self.commands.carry_out(verb, command.user, arguments, command.id)
-
-    def _secret(self, secret: Secret) -> str:
-        return read_secret(secret, self.folder)
 
     # What the pipeline and the journal tell
 
@@ -245,8 +118,8 @@ class Outside:
         self._committed.extend(event for _, event in events)
         if self.delivery is not None:
             self.delivery.committed([event for _, event in events])
-        if self._lasting is not None:
-            self._lasting.committed(last)
+        if self._making.lasting is not None:
+            self._making.lasting.committed(last)
         if events and self.notifier is not None:
             self.notifier.wake()
 
@@ -266,8 +139,8 @@ class Outside:
 
     def replaced(self) -> None:
         """The journal was set aside while running: what people had not read in it goes to them from memory."""
-        if self.notifier is not None and self._lasting is not None:
-            self._lasting.replaced()
+        if self.notifier is not None and self._making.lasting is not None:
+            self._making.lasting.replaced()
             self.notifier.urgent([replace(event, journaled=False) for event in self._committed])
         self._committed.clear()
 
@@ -281,37 +154,22 @@ class Outside:
     def unreachable(self, site: Site) -> str:
         """Why a configuration could not even try to reach its broker: a secret or a certificate of no use; or empty."""
         try:
-            self._reached(site)
+            reached(site, self._making.folder)
         except (SecretError, OSError) as error:  # of ssl too
             return f"the broker's {error}"
         return ""
 
     def stale(self, site: Site) -> bool:
         """Whether anything that the site file refers to is another than when it was taken: a password, a PIN."""
-        return self._read_pins(site) != (self._keys, self._pins) or self.lacks_notifier or not self.same_broker(site)
+        return self._making.keyring.stale(site.users) or self.lacks_notifier or not self.same_broker(site)
 
     def same_broker(self, site: Site | None = None) -> bool:
         """Whether a site's broker (this one's, if none is given) is reached as the delivery reaches it now."""
         try:
-            reached = self._reached(site or self.site)
+            how = reached(site or self.site, self._making.folder)
         except (SecretError, OSError):
             return False
-        return reached == self._reach and (reached is None) is (self.delivery is None)
-
-    def _reached(self, site: Site) -> _Reach | None:
-        """How a site reaches its broker. Raises SecretError, OSError."""
-        if site.mqtt is None:
-            return None
-        from labmon.delivery.broker import broker_settings
-
-        settings = broker_settings(site.mqtt, site.mqtt.user, site.mqtt.password, self.folder)
-        digest = hashlib.sha256()
-        if settings.tls is not None:
-            settings.tls.context()
-            for name in (settings.tls.ca, settings.tls.certificate, settings.tls.key):
-                digest.update(Path(name).read_bytes() if name else b"")
-                digest.update(b"|")
-        return _Reach(settings, digest.digest(), site.mqtt.status_every)
+        return how == self._making.reach and (how is None) is (self.delivery is None)
 
     @property
     def lacks_notifier(self) -> bool:
@@ -320,9 +178,8 @@ class Outside:
 
     def take(self, site: Site, plan: Plan) -> None:
         """From here on this is what consumers are made of. Those that run go on until they are replaced."""
-        self.site, self.plan = site, plan
         self._ways = [f"gateway.notices.{way.id}" for way in site.notices.channels]
-        self._note_users_and_intervals()
+        self._making.take(site, plan)
 
     def reconfigured(self, lines: Iterable[str], devices: Iterable[tuple[str, str]], anew: Iterable[str]) -> None:
         """Lines, and devices by (area, id), that are no more; devices that begin anew."""
@@ -331,7 +188,7 @@ class Outside:
 
     async def replace_delivery(self) -> None:
         """Another one takes the place of the delivery; its cursors are in the journal, so that nothing is lost."""
-        old, self.delivery, self._reach = self.delivery, None, None
+        old, self.delivery, self._making.reach = self.delivery, None, None
         events: list[Event] = []
         self._for_delivery = events
         try:
