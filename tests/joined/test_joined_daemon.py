@@ -214,7 +214,7 @@ async def test_a_socket_that_cannot_be_made_stops_no_poll(tmp_path: Path, eventu
 async def test_a_socket_that_could_not_be_made_is_there_as_soon_as_it_can_be(
     tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labmon.daemon.daemon.SOCKET", 0.05)
+    monkeypatch.setattr("labmon.daemon.control.AGAIN", 0.05)
     in_the_way = tmp_path / "run"
     in_the_way.write_text("no folder")
     async with room(tmp_path, "probe-1", socket="run/control.sock") as made, running(made.daemon()) as daemon:
