@@ -45,6 +45,7 @@ class Making:
         """How the broker was reached when the last delivery was made."""
         self.lasting: LastingJournal | None = None
         self._intervals: dict[str, float] = {}
+        self._session: int | None = None
         self._used: UsedIds | None = None
         self._lockout: Lockout | None = None
         """What no delivery that takes the place of another may forget: else a reload would let a command be played
@@ -89,6 +90,8 @@ class Making:
         from labmon.delivery.lockout import Lockout
         from labmon.delivery.used import UsedIds
 
+        # One number in all of a run, also where the journal, which knows a better one, was opened later.
+        self._session = self._session or self.journal.session or self.started // 10**6
         self._used = self._used or UsedIds(self.journal)
         self._lockout = self._lockout or Lockout()
         config = self.site.mqtt
@@ -114,7 +117,7 @@ class Making:
             settings,
             [store.id for store in self.site.stores],
             around,
-            session=self.journal.session or self.started // 10**6,
+            session=self._session,
             since=self.started,
             refresh=config.status_every,
         )

@@ -13,6 +13,7 @@ from servers.mosquitto import Mosquitto
 
 from labmon.config.secrets import command_proof, hash_pin, pin_key
 from labmon.delivery.used import UsedIds
+from labmon.journal.writer import JournalWriter
 from labmon.model.messages import Command, Reply
 from labmon.mqtt import BrokerSettings, Connection, MessageProperties
 
@@ -79,3 +80,24 @@ async def test_no_command_twice_and_no_more_guesses(
                 assert "too many wrong proofs" in await say(order("right", "ana", pin_key(hashed)))
                 told = daemon.pipeline.engine._alarms["gateway.access"]
                 assert told.level is True
+
+
+async def test_a_run_is_one_session_also_when_the_journal_opened_after_its_first_delivery(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number would say to a watch that the gateway was started anew, and that nobody had looked meanwhile."""
+    number: int | None = None
+    monkeypatch.setattr(JournalWriter, "session", property(lambda _: number))
+    async with (
+        room(tmp_path, "probe-1", mqtt={"host": "127.0.0.1", "port": 1}) as made,
+        running(made.daemon()) as daemon,
+    ):
+        await eventually(lambda: daemon.reload._ready.is_set())
+        first, number = daemon.outside.delivery, 5
+        rewrite(made, lambda site: site["mqtt"].update({"status-every": "7 s"}))
+        assert (await command(made)).exit_code == 0
+        second = daemon.outside.delivery
+        assert first is not None
+        assert second is not None
+        assert second is not first
+        assert second.status._session == first.status._session
