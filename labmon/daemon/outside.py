@@ -139,9 +139,13 @@ class Outside:
 
     def replaced(self) -> None:
         """The journal was set aside while running: what people had not read in it goes to them from memory."""
-        if self.notifier is not None and self._making.lasting is not None:
+        if self._making.lasting is not None:
             self._making.lasting.replaced()
-            self.notifier.urgent([replace(event, journaled=False) for event in self._committed])
+        events = [replace(event, journaled=False) for event in self._committed]
+        if self._for_notifier is not None:
+            self._for_notifier += events
+        elif self.notifier is not None:
+            self.notifier.urgent(events)
         self._committed.clear()
 
     # Another configuration

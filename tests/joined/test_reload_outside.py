@@ -19,6 +19,7 @@ from labmon.daemon.daemon import Daemon
 from labmon.journal.reader import Reader
 from labmon.model.event import AlarmState, EventKind
 from labmon.mqtt import BrokerSettings, Connection, MessageProperties
+from labmon.notices.outbox import Notifier
 
 PREFIX = "labmon/lab/gw-1"
 ALARM = HIGH.format("probe-1")
@@ -250,3 +251,38 @@ async def test_a_renewed_certificate_is_known_at_once(tmp_path: Path, eventually
             Authority.make(tmp_path / "mails", days=900)
         assert (await command(made)).exit_code == 0
         await eventually(lambda: states(daemon)["gateway.certificate"] is AlarmState.RTNUN, 5)
+
+
+async def test_a_journal_set_aside_while_the_notifier_is_replaced_keeps_no_news_from_people(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old journal held of it, and nobody had read yet, is told from memory."""
+    stop = Notifier.stop
+
+    async with (
+        WebhookServer() as server,
+        room(tmp_path, "probe-1", notices=hook(server)) as made,
+        running(made.daemon()) as daemon,
+    ):
+        await ready(daemon, eventually, "probe-1")
+
+        async def stopped(notifier: Notifier) -> None:
+            await stop(notifier)
+            made.probes["probe-1"].jump("co2", 90_000.0)
+            await eventually(lambda: any(e.alarm == ALARM for e in daemon.outside._committed))
+            daemon.outside.replaced()
+
+        heard: list[str] = []
+        urgent = Notifier.urgent
+
+        def told(notifier: Notifier, events: Any) -> None:
+            events = list(events)
+            heard.extend(event.alarm for event in events if not event.journaled)
+            urgent(notifier, events)
+
+        monkeypatch.setattr(Notifier, "stop", stopped)
+        monkeypatch.setattr(Notifier, "urgent", told)
+        rewrite(made, lambda site: site["notices"]["people"][0].update(name="Anna B."))
+        assert (await command(made)).exit_code == 0
+        monkeypatch.setattr(Notifier, "stop", stop)
+        assert ALARM in heard
