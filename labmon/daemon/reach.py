@@ -48,7 +48,7 @@ def reach(site: Site, folder: Path) -> Reach | None:
     except SecretError as error:
         raise Unreachable(f"the broker's {error}") from None
     except OSError as error:  # of ssl too
-        raise Unreachable(f"the broker's ca, certificate or key cannot be used: {error.strerror or error}") from None
+        raise Unreachable(f"the broker's certificates cannot be used: {error}") from None
     return Reach(settings, digest.digest(), site.mqtt.status_every)
 
 
