@@ -27,6 +27,7 @@ USES = {
     "daemon/commands.py": "when a command came; the end of out of service as it is told",
     "daemon/daemon.py": "when an event was; the beginning of the run as it is told",
     "daemon/outside.py": "an end in a command by MQTT, whose time was checked a moment ago: a duration at once",
+    "daemon/reload.py": "when an event was",
     "daemon/report.py": "what is told of durations",
     "delivery/alarms.py": "when a message was made",
     "delivery/commands.py": "a command is taken within a minute of the time that stands in it, also by a wrong clock",
@@ -41,6 +42,8 @@ USES = {
     "model/ids.py": "ids that sort roughly by time; nothing relies on it",
     "notices/outbox.py": "when a notice was sent; how old what an earlier run left is",
     "notices/webhook.py": "time stamp of the signature",
+    "watch/memory.py": "when an event was",
+    "watch/watch.py": "when an event was; the beginning of the run as it is told",
 }
 
 

@@ -147,8 +147,10 @@ def _left(memory: Path | None) -> float:
 
 
 def _remember(memory: Path) -> None:
+    written = memory.with_name(f"{memory.name}.new")
     with suppress(OSError):
-        memory.write_text(f"{_boot()} {time.monotonic()}\n")
+        written.write_text(f"{_boot()} {time.monotonic()}\n")
+        written.replace(memory)  # whole or not at all: the service manager may kill at any moment
 
 
 def _boot() -> str:
