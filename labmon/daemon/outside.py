@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
-from labmon.config.secrets import PinParameters, SecretError, pin_key, pin_parameters, read_secret
-from labmon.config.site import Site, User
+from labmon.config.secrets import PinParameters, SecretError, read_secret
+from labmon.config.site import Site
 from labmon.config.types import Secret
 from labmon.daemon.commands import Commands
+from labmon.daemon.reach import Reach, Unreachable, reach, read_pins
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event
@@ -27,7 +27,6 @@ from labmon.model.exchange import Exchange
 if TYPE_CHECKING:
     from labmon.delivery.gateway import Delivery
     from labmon.model.messages import Command
-    from labmon.mqtt import BrokerSettings
     from labmon.mqtt.certificate import Server
     from labmon.notices.lasting import LastingJournal
     from labmon.notices.outbox import Notifier
@@ -39,16 +38,6 @@ END = 4.0
 """Seconds that a consumer may take to end before another one takes its place; each promises three."""
 REMEMBERED = 1000
 """Events that are kept in memory after their commit, for the case that the journal cannot be read any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """How the broker is reached, passwords and all: whether a delivery is made of the same."""
-
-    settings: BrokerSettings
-    certificates: bytes
-    """Digest of what the files held."""
-    status_every: float
 
 
 class Outside:
@@ -72,7 +61,7 @@ class Outside:
         self._keys: dict[str, bytes | None] = {}
         self._pins: dict[str, PinParameters] = {}
         self._intervals: dict[str, float] = {}
-        self._reach: _Reach | None = None
+        self._reach: Reach | None = None
         """How the broker was reached when the delivery was made."""
         self._for_delivery: list[Event] | None = None
         self._for_notifier: list[Event] | None = None
@@ -159,8 +148,8 @@ class Outside:
             pins=self._pins,
         )
         settings = broker_settings(config, config.user, config.password, self.folder)
-        with contextlib.suppress(OSError):  # it is told when the connection is made
-            self._reach = self._reached(self.site)
+        with contextlib.suppress(Unreachable):  # it is told when the connection is made
+            self._reach = reach(self.site, self.folder)
         return Delivery(
             self.plan.plant.prefix,
             settings,
@@ -173,7 +162,7 @@ class Outside:
 
     def _note_users_and_intervals(self) -> None:
         """In place, because the consumers hold them."""
-        keys, pins = self._read_pins(self.site)
+        keys, pins = read_pins(self.site, self.folder)
         devices = [device for line in self.plan.lines for device in line.devices]
         intervals = {d.id: max((q.every for q in d.queries), default=60.0) for d in devices}
         self._keys.clear()
@@ -183,29 +172,12 @@ class Outside:
         self._intervals.clear()
         self._intervals |= intervals
 
-    def _read_pins(self, site: Site) -> tuple[dict[str, bytes | None], dict[str, PinParameters]]:
-        """The keys of the users' PINs, and how they are derived."""
-        pins = {user.id: self._pin(user) for user in site.users}
-        keys = {user: pin[1] if pin else None for user, pin in pins.items()}
-        return keys, {user: pin[0] for user, pin in pins.items() if pin}
-
     def _condition(self, alarm: str, active: bool, detail: str) -> None:
         """What a consumer tells. One that is being replaced may know of an alarm that is no more."""
         try:
             self.pipeline.condition(alarm, active, detail)
         except KeyError:
             log.debug("%s is no more: %s", alarm, detail)
-
-    def _pin(self, user: User) -> tuple[PinParameters, bytes] | None:
-        """A user's PIN: how its key is derived, and the key. One that cannot be read: no commands by MQTT."""
-        if user.pin is None:
-            return None
-        try:
-            text = read_secret(user.pin, self.folder)
-            return pin_parameters(text), pin_key(text)
-        except (SecretError, ValueError) as error:
-            log.error("user %s: no commands by MQTT: %s", user.id, error)
-            return None
 
     def _command(self, verb: str, command: Command) -> str:
         arguments: dict[str, Any] = {"reason": command.reason}
@@ -269,37 +241,23 @@ class Outside:
     def unreachable(self, site: Site) -> str:
         """Why a configuration could not even try to reach its broker: a secret or a certificate of no use; or empty."""
         try:
-            self._reached(site)
-        except (SecretError, OSError) as error:  # of ssl too
-            return f"the broker's {error}"
+            reach(site, self.folder)
+        except Unreachable as error:
+            return str(error)
         return ""
 
     def stale(self, site: Site) -> bool:
         """Whether anything that the site file refers to is another than when it was taken: a password, a PIN."""
-        return self._read_pins(site) != (self._keys, self._pins) or self.lacks_notifier or not self.same_broker(site)
+        pins = read_pins(site, self.folder)
+        return pins != (self._keys, self._pins) or self.lacks_notifier or not self.same_broker(site)
 
     def same_broker(self, site: Site | None = None) -> bool:
         """Whether a site's broker (this one's, if none is given) is reached as the delivery reaches it now."""
         try:
-            reached = self._reached(site or self.site)
-        except (SecretError, OSError):
+            reached = reach(site or self.site, self.folder)
+        except Unreachable:
             return False
         return reached == self._reach and (reached is None) is (self.delivery is None)
-
-    def _reached(self, site: Site) -> _Reach | None:
-        """How a site reaches its broker. Raises SecretError, OSError."""
-        if site.mqtt is None:
-            return None
-        from labmon.delivery.broker import broker_settings
-
-        settings = broker_settings(site.mqtt, site.mqtt.user, site.mqtt.password, self.folder)
-        digest = hashlib.sha256()
-        if settings.tls is not None:
-            settings.tls.context()
-            for name in (settings.tls.ca, settings.tls.certificate, settings.tls.key):
-                digest.update(Path(name).read_bytes() if name else b"")
-                digest.update(b"|")
-        return _Reach(settings, digest.digest(), site.mqtt.status_every)
 
     @property
     def lacks_notifier(self) -> bool:
