@@ -146,6 +146,7 @@ def test_the_documented_command_alone_brings_a_fresh_machine_into_service(box: C
     }
     assert box.says("readlink -f /opt/labmon/current/bin/python").startswith("/usr/bin/python3")
     assert box.says("systemctl is-system-running") == "running"
+    assert box.says("ls /etc/udev/rules.d").split() == [path.name for path in (ROOT / "config/udev").glob("*.rules")]
 
 
 def test_the_units_in_place_are_without_fault(box: Container) -> None:
