@@ -387,7 +387,8 @@ JOURNAL = """\
 import sqlite3
 
 connection = sqlite3.connect("file:/var/lib/labmon/journal.db?mode=ro", uri=True)
-print(*connection.execute("SELECT value, (SELECT max(seq) FROM entry) FROM meta WHERE name = 'journal'").fetchone())
+last = "SELECT coalesce(max(seq), 0) FROM entry"
+print(*connection.execute(f"SELECT value, ({last}) FROM meta WHERE name = 'journal'").fetchone())
 """
 
 
