@@ -69,7 +69,7 @@ put_files() { # environment
     install -D -m 644 "$from/systemd/labmon.sysusers" "$local/sysusers.d/labmon.conf"
     install -D -m 644 "$from/systemd/labmon.tmpfiles" "$local/tmpfiles.d/labmon.conf"
     for rule in "$from"/config/udev/*.rules; do
-        [ ! -e "$rule" ] || install -D -m 644 "$rule" "$local/udev/rules.d/${rule##*/}"
+        [ ! -e "$rule" ] || install -D -m 644 "$rule" "/etc/udev/rules.d/${rule##*/}"
     done
     systemctl daemon-reload
 }
@@ -101,7 +101,7 @@ remove() {
         systemctl disable --now --quiet "$service" 2>/dev/null || :
         rm -f "$local/systemd/system/$service.service"
     done
-    for rule in "$local"/udev/rules.d/*labmon*.rules; do rm -f "$rule"; done
+    rm -f /etc/udev/rules.d/*-labmon.rules
     rm -f "$local/tmpfiles.d/labmon.conf" "$local/sysusers.d/labmon.conf"
     [ "$(readlink /usr/local/bin/labmon || :)" != $current/bin/labmon ] || rm -f /usr/local/bin/labmon
     rm -rf "$place" /run/labmon-credentials

@@ -16,7 +16,7 @@ from labmon.config.site import Site
 from labmon.config.types import Secret
 from labmon.daemon.commands import Commands
 from labmon.daemon.keyring import Keyring
-from labmon.daemon.reach import Reach, reached
+from labmon.daemon.reach import Reach, Unreachable, reach
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
 
@@ -59,7 +59,7 @@ class Making:
     def take(self, site: Site, plan: Plan) -> None:
         """From here on this is what they are made of. What they hold of it is changed in place."""
         self.site, self.plan = site, plan
-        self.keyring.take(site.users)
+        self.keyring.take(site)
         devices = [device for line in plan.lines for device in line.devices]
         intervals = {d.id: max((q.every for q in d.queries), default=60.0) for d in devices}
         self._intervals.clear()
@@ -110,8 +110,8 @@ class Making:
             lockout=self._lockout,
         )
         settings = broker_settings(config, config.user, config.password, self.folder)
-        with contextlib.suppress(OSError):  # it is told when the connection is made
-            self.reach = reached(self.site, self.folder)
+        with contextlib.suppress(Unreachable):  # it is told when the connection is made
+            self.reach = reach(self.site, self.folder)
         return Delivery(
             self.plan.plant.prefix,
             settings,

@@ -17,7 +17,7 @@ from labmon.config.secrets import SecretError
 from labmon.config.site import Site
 from labmon.daemon.commands import Commands
 from labmon.daemon.making import Making
-from labmon.daemon.reach import reached
+from labmon.daemon.reach import Unreachable, reach
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event
@@ -158,20 +158,20 @@ class Outside:
     def unreachable(self, site: Site) -> str:
         """Why a configuration could not even try to reach its broker: a secret or a certificate of no use; or empty."""
         try:
-            reached(site, self._making.folder)
-        except (SecretError, OSError) as error:  # of ssl too
-            return f"the broker's {error}"
+            reach(site, self._making.folder)
+        except Unreachable as error:
+            return str(error)
         return ""
 
     def stale(self, site: Site) -> bool:
         """Whether anything that the site file refers to is another than when it was taken: a password, a PIN."""
-        return self._making.keyring.stale(site.users) or self.lacks_notifier or not self.same_broker(site)
+        return self._making.keyring.stale(site) or self.lacks_notifier or not self.same_broker(site)
 
     def same_broker(self, site: Site | None = None) -> bool:
         """Whether a site's broker (this one's, if none is given) is reached as the delivery reaches it now."""
         try:
-            how = reached(site or self.site, self._making.folder)
-        except (SecretError, OSError):
+            how = reach(site or self.site, self._making.folder)
+        except Unreachable:
             return False
         return how == self._making.reach and (how is None) is (self.delivery is None)
 

@@ -109,6 +109,8 @@ def test_a_backup_taken_while_the_journal_is_written_is_of_one_moment(site: Path
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        while not written and writer.is_alive():
+            pass
         backups = []
         for number in range(5):
             before, folder = written, tmp_path / str(number)
