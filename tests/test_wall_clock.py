@@ -26,7 +26,7 @@ USES = {
     "daemon/clock.py": "is about it",
     "daemon/commands.py": "when a command came; the end of out of service as it is told",
     "daemon/daemon.py": "when an event was; the beginning of the run as it is told",
-    "daemon/outside.py": "an end in a command by MQTT, whose time was checked a moment ago: a duration at once",
+    "daemon/making.py": "an end in a command by MQTT, whose time was checked a moment ago: a duration at once",
     "daemon/reload.py": "when an event was",
     "daemon/report.py": "what is told of durations",
     "delivery/alarms.py": "when a message was made",

@@ -88,7 +88,7 @@ def run(site: Path, level: str) -> None:
 
     heed_signals_early()
     gc.disable()  # until the daemon stands: collections cost a tenth of its start and find nothing
-    from labmon.daemon.daemon import serve
+    from labmon.daemon.serve import serve
 
     loaded = load_or_exit(site)
     start_logging(level)

@@ -30,6 +30,8 @@ IDLE = 30.0
 """Seconds that a connection may say nothing, or take no answer."""
 MOST = 50
 """Connections of one system user at a time. Whoever holds so many keeps nobody else out."""
+AGAIN = 10.0
+"""Seconds between two tries to make a socket that could not be made."""
 NAME_SERVICE = 3.0
 """Seconds that looking up a login name may take."""
 STAFF = "labmon"
@@ -80,6 +82,15 @@ class ControlSocket:
         except BaseException:
             sock.close()
             raise
+
+    async def start_later(self) -> None:
+        """Try again until it can be made: without it nobody at the gateway can acknowledge, look or reload."""
+        while True:
+            await asyncio.sleep(AGAIN)
+            with contextlib.suppress(OSError):
+                await self.start()
+                log.warning("control: the local socket is there now")
+                return
 
     async def stop(self) -> None:
         """Close the socket and every conversation."""

@@ -7,7 +7,6 @@ import gc
 import hashlib
 import logging
 import os
-import signal
 import time
 from collections.abc import Awaitable
 from datetime import date
@@ -20,10 +19,12 @@ from labmon.alarms.engine import AlarmEngine
 from labmon.config.site import Site
 from labmon.daemon.clock import ClockWatch, moment
 from labmon.daemon.commands import Commands
-from labmon.daemon.control import ControlSocket, answers
+from labmon.daemon.control import AGAIN, ControlSocket
 from labmon.daemon.fault_alarm import ALARM, FaultAlarm
+from labmon.daemon.from_site import retention, trusted
 from labmon.daemon.journal_alarm import JournalAlarm
 from labmon.daemon.lines import Lines
+from labmon.daemon.memory import Memory
 from labmon.daemon.outside import Outside
 from labmon.daemon.parts import Parts
 from labmon.daemon.reload import Reload
@@ -33,15 +34,12 @@ from labmon.health.clock import ClockSource, kernel_clock
 from labmon.health.line import LineHealth
 from labmon.health.notify import READY, STOPPING, notify, status
 from labmon.journal.committer import Pace
-from labmon.journal.entries import Configuration, RecordKey
-from labmon.journal.errors import JournalUnavailable
-from labmon.journal.retention import Retention
+from labmon.journal.entries import Configuration
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
 from labmon.links.holder import user_name
 from labmon.model.event import Event, EventKind
 from labmon.tasks.faults import faults_to
-from labmon.tasks.terminal import on_hang_up
 
 log = logging.getLogger("labmon.daemon")
 
@@ -57,8 +55,6 @@ LAST = 0.5
 """Seconds that the journal gets at least to write what waits."""
 CERTIFICATES = "certificates"
 """Name of the part that looks at them."""
-READ = 2.0
-"""Seconds that polling may wait at the start for what the journal remembers; what comes later is taken up late."""
 
 
 class Daemon:
@@ -82,6 +78,7 @@ class Daemon:
             retention=retention(self.site),
             clock_trusted=lambda: self.clock is not None and self.clock.trusted,
         )
+        self.memory = Memory(self.journal)
         self.parts = Parts(self.fault)
         self.reload = Reload(self)
         self.fault_alarm = FaultAlarm()
@@ -89,8 +86,6 @@ class Daemon:
         self._clock_source = clock
         self.control: ControlSocket | None = None
         self.journal_alarm = JournalAlarm(lambda: self.journal.health)
-        self._remembers = True
-        """Whether the alarm engine knows what the journal knew at the start."""
         self._ending = False
         self._pipeline: Pipeline | None = None
         self._journal_id: str | None = None
@@ -107,7 +102,7 @@ class Daemon:
         self.commands.users = users = {user.id: user for user in self.site.users}
         self.commands.plant = self.plant
         if self.clock is not None:
-            self.clock.reason = _trusted(self.site)
+            self.clock.reason = trusted(self.site)
             if self.clock.day is not None:  # midnight may have come since the files were read
                 self.plan.mark_overdue(self.clock.day)
         if self.control is not None:
@@ -153,12 +148,12 @@ class Daemon:
         )  # fmt: skip
 
     async def _assemble(self) -> None:
-        saved, records = await self._remembered()
+        saved, records = await self.memory.at_start()
         engine = AlarmEngine(self.loaded.rules, self.plant, saved, mono=time.monotonic(), now=time.time_ns())
         users = {user.id: user for user in self.site.users}
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
-        self.clock = ClockWatch(pipeline, self._clock_source, _trusted(self.site), self._new_day)
+        self.clock = ClockWatch(pipeline, self._clock_source, trusted(self.site), self._new_day)
         self.configured(_starter())
         now = time.time_ns()
         self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
@@ -168,25 +163,8 @@ class Daemon:
     def _new_day(self, day: date) -> None:
         self.plan.mark_overdue(day)
 
-    async def _remembered(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
-        """Alarm states and last records of the run before; none where the journal cannot be read now."""
-        try:
-            async with asyncio.timeout(READ):
-                return await self.journal.alarm_states(), await self.journal.latest_records()
-        except (JournalUnavailable, TimeoutError) as error:
-            log.error("daemon: starts without what the journal remembers: %s", str(error) or "the disk is slow")
-            self._remembers = False
-            return {}, {}
-
     async def _remember(self) -> None:
-        """Take up the alarm states of the run before as soon as the journal can be read."""
-        while True:
-            try:
-                saved = await self.journal.alarm_states()
-                break
-            except JournalUnavailable:
-                await asyncio.sleep(TICK)
-        self.pipeline.remember(saved)
+        self.pipeline.remember(await self.memory.later())
         log.info("daemon: has taken up what the journal remembers")
 
     def _committed(self, first: int, last: int, events: list[tuple[int, Event]]) -> None:
@@ -216,7 +194,7 @@ class Daemon:
         self.parts.keep("alarms", self._ticks)
         if self.clock is not None:
             self.parts.keep("clock", self.clock.run)
-        if not self._remembers:
+        if not self.memory.complete:
             self.parts.keep("alarm states", self._remember)
         await self.parts.begun()
         await self._open_socket()
@@ -229,8 +207,9 @@ class Daemon:
     async def _go_outside(self) -> None:
         """Start what leaves the gateway. A fault in that costs neither a poll nor an alarm."""
         try:
-            await asyncio.to_thread(self.outside.load)
-            self.outside.connect(self.pipeline, self.journal, self.commands)
+            if not self.outside.connected:  # else it failed later, and people would be told everything twice
+                await asyncio.to_thread(self.outside.load)
+                self.outside.connect(self.pipeline, self.journal, self.commands)
             await self.outside.start()
             self.watch_certificates()
         finally:
@@ -242,11 +221,12 @@ class Daemon:
 
     async def _open_socket(self) -> None:
         users = {user.id: user for user in self.site.users}
-        self.control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
+        self.control = control = ControlSocket(self.loaded.path.parent / self.site.socket, users, Report(self).answer)
         try:
-            await self.control.start()
+            await control.start()
         except OSError as error:
-            log.error("control: no local socket: %s", error)
+            log.error("control: no local socket: %s; it is tried again every %g s", error, AGAIN)
+            self.parts.keep("control socket", control.start_later)
 
     def watch_certificates(self) -> None:
         """Have the files of certificates looked at that the site names."""
@@ -254,7 +234,7 @@ class Daemon:
             self.parts.keep(CERTIFICATES, self._certificates)
 
     async def watch_other_certificates(self) -> None:
-        """The site names other files than before: they are looked at now."""
+        """Other files may be named than before, or others stand under the same names: they are looked at now."""
         await self.parts.end(CERTIFICATES, PART)
         self.watch_certificates()
 
@@ -335,34 +315,5 @@ async def _ended(end: Awaitable[None], seconds: float) -> None:
         log.error("daemon: fault while stopping", exc_info=error)
 
 
-def retention(site: Site) -> Retention:
-    """How a site keeps its readings."""
-    config = site.journal
-    return Retention(config.keep_readings, config.size, tuple(f"record.{store.id}" for store in site.stores))
-
-
-def _trusted(site: Site) -> str:
-    """Why the site trusts its clock whatever the kernel says of it; empty where it does not."""
-    return site.gateway.clock.trusted if site.gateway.clock else ""
-
-
 def _starter() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or user_name(os.getuid())
-
-
-async def serve(loaded: Loaded) -> int:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP has it read its files again.
-
-    Returns the exit code: 1 when another one has the same site's socket.
-    """
-    daemon = Daemon(loaded)
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, on_hang_up(daemon.stop.set, daemon.reload.signalled))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.stop.set)
-    if loaded.site is not None and answers(socket := loaded.path.parent / loaded.site.socket):
-        # Two of them would disturb each other on every serial line.
-        log.error("daemon: another one answers on %s; this one does not start", socket)
-        return 1
-    await daemon.run()
-    return 0

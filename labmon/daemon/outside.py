@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import Plan
-from labmon.config.secrets import PinParameters, SecretError, read_secret
+from labmon.config.secrets import SecretError
 from labmon.config.site import Site
-from labmon.config.types import Secret
 from labmon.daemon.commands import Commands
-from labmon.daemon.reach import Reach, Unreachable, reach, read_pins
+from labmon.daemon.making import Making
+from labmon.daemon.reach import Unreachable, reach
 from labmon.health.line import LineHealth
 from labmon.journal.writer import JournalWriter
 from labmon.model.event import Event
@@ -26,9 +25,7 @@ from labmon.model.exchange import Exchange
 
 if TYPE_CHECKING:
     from labmon.delivery.gateway import Delivery
-    from labmon.model.messages import Command
     from labmon.mqtt.certificate import Server
-    from labmon.notices.lasting import LastingJournal
     from labmon.notices.outbox import Notifier
 
 log = logging.getLogger("labmon.daemon")
@@ -44,30 +41,25 @@ class Outside:
     """Carries what the journal commits, and what it cannot commit, to whoever waits for it."""
 
     def __init__(self, folder: Path, site: Site, plan: Plan, health: Mapping[str, LineHealth], started: int) -> None:
-        self.folder = folder
-        self.site = site
-        self.plan = plan
-        self.health = health
-        self.started = started
+        self._making = Making(folder, site, plan, health, started)
         self._ways = [f"gateway.notices.{way.id}" for way in site.notices.channels]
         self.delivery: Delivery | None = None
         self.notifier: Notifier | None = None
-        self._lasting: LastingJournal | None = None
         self._committed: deque[Event] = deque(maxlen=REMEMBERED)
-        self._connected = False
+        self._connected = self._started = False
         self._early: dict[str, Exchange] = {}
         self._early_events: list[Event] = []
         """What came before the consumers were there."""
-        self._keys: dict[str, bytes | None] = {}
-        self._pins: dict[str, PinParameters] = {}
-        self._intervals: dict[str, float] = {}
-        self._reach: Reach | None = None
-        """How the broker was reached when the delivery was made."""
         self._for_delivery: list[Event] | None = None
         self._for_notifier: list[Event] | None = None
         """Urgent events of the time in which one consumer takes the place of another; None at any other time."""
         self._leaving: list[Delivery | Notifier] = []
         """Consumers that are ending while others take their place."""
+
+    @property
+    def site(self) -> Site:
+        """What consumers are made of."""
+        return self._making.site
 
     @staticmethod
     def load() -> None:
@@ -78,9 +70,8 @@ class Outside:
 
     def connect(self, pipeline: Pipeline, journal: JournalWriter, commands: Commands) -> None:
         """Make the consumers; nothing is started. A secret that cannot be read costs its own consumer, and is told."""
-        self.commands, self.pipeline = commands, pipeline
-        self.journal = journal
-        self._note_users_and_intervals()
+        self.pipeline = pipeline
+        self._making.connect(pipeline, journal, commands)
         self.delivery = self._make_delivery()
         self.notifier = self._make_notifier()
         self._connected = True
@@ -93,7 +84,7 @@ class Outside:
         if self.site.mqtt is None:
             return None
         try:
-            return self._delivery(self.pipeline, self.journal)
+            return self._making.delivery()
         except Exception as error:  # noqa: BLE001 - polling and alarms go on without it
             self._without("delivery", _BROKER, error)
             return None
@@ -102,7 +93,7 @@ class Outside:
         if not self.site.notices.channels:
             return None
         try:
-            return self._notifier(self.pipeline, self.journal)
+            return self._making.notifier()
         except Exception as error:  # noqa: BLE001 - as above
             self._without("notices", self._ways, error)
             return None
@@ -112,84 +103,6 @@ class Outside:
         log.error("%s: not started: %s", what, error, exc_info=None if isinstance(error, SecretError) else error)
         for alarm in alarms:
             self.pipeline.condition(alarm, True, str(error) or repr(error))
-
-    def _notifier(self, pipeline: Pipeline, journal: JournalWriter) -> Notifier:
-        from labmon.notices.lasting import LastingJournal
-        from labmon.notices.outbox import Notifier
-
-        if self._lasting is None:
-            self._lasting = LastingJournal(journal)
-        return Notifier(
-            self.plan.plant,
-            self.site.notices,
-            self._lasting,
-            pipeline.engine.views,
-            self._condition,
-            pipeline.record,
-            self._secret,
-            users=self.site.users,
-        )
-
-    def _delivery(self, pipeline: Pipeline, journal: JournalWriter) -> Delivery:
-        from labmon.delivery.broker import broker_settings
-        from labmon.delivery.gateway import Delivery, Surroundings
-
-        config = self.site.mqtt
-        assert config is not None
-        around = Surroundings(
-            journal,
-            pipeline.engine.views,
-            self._condition,
-            pipeline.record,
-            self._command,
-            self._keys,
-            self.health,
-            self._intervals,
-            pins=self._pins,
-        )
-        settings = broker_settings(config, config.user, config.password, self.folder)
-        with contextlib.suppress(Unreachable):  # it is told when the connection is made
-            self._reach = reach(self.site, self.folder)
-        return Delivery(
-            self.plan.plant.prefix,
-            settings,
-            [store.id for store in self.site.stores],
-            around,
-            session=journal.session or self.started // 10**6,
-            since=self.started,
-            refresh=config.status_every,
-        )
-
-    def _note_users_and_intervals(self) -> None:
-        """In place, because the consumers hold them."""
-        keys, pins = read_pins(self.site, self.folder)
-        devices = [device for line in self.plan.lines for device in line.devices]
-        intervals = {d.id: max((q.every for q in d.queries), default=60.0) for d in devices}
-        self._keys.clear()
-        self._keys |= keys
-        self._pins.clear()
-        self._pins |= pins
-        self._intervals.clear()
-        self._intervals |= intervals
-
-    def _condition(self, alarm: str, active: bool, detail: str) -> None:
-        """What a consumer tells. One that is being replaced may know of an alarm that is no more."""
-        try:
-            self.pipeline.condition(alarm, active, detail)
-        except KeyError:
-            log.debug("%s is no more: %s", alarm, detail)
-
-    def _command(self, verb: str, command: Command) -> str:
-        arguments: dict[str, Any] = {"reason": command.reason}
-        for name in ("alarm", "occurrence", "device"):
-            if getattr(command, name):
-                arguments[name] = getattr(command, name)
-        if command.until is not None:
-            arguments["seconds"] = (command.until - time.time_ns()) / 1e9
-        return self.commands.carry_out(verb, command.user, arguments, command.id)
-
-    def _secret(self, secret: Secret) -> str:
-        return read_secret(secret, self.folder)
 
     # What the pipeline and the journal tell
 
@@ -205,8 +118,8 @@ class Outside:
         self._committed.extend(event for _, event in events)
         if self.delivery is not None:
             self.delivery.committed([event for _, event in events])
-        if self._lasting is not None:
-            self._lasting.committed(last)
+        if self._making.lasting is not None:
+            self._making.lasting.committed(last)
         if events and self.notifier is not None:
             self.notifier.wake()
 
@@ -226,9 +139,13 @@ class Outside:
 
     def replaced(self) -> None:
         """The journal was set aside while running: what people had not read in it goes to them from memory."""
-        if self.notifier is not None and self._lasting is not None:
-            self._lasting.replaced()
-            self.notifier.urgent([replace(event, journaled=False) for event in self._committed])
+        if self._making.lasting is not None:
+            self._making.lasting.replaced()
+        events = [replace(event, journaled=False) for event in self._committed]
+        if self._for_notifier is not None:
+            self._for_notifier += events
+        elif self.notifier is not None:
+            self.notifier.urgent(events)
         self._committed.clear()
 
     # Another configuration
@@ -241,23 +158,22 @@ class Outside:
     def unreachable(self, site: Site) -> str:
         """Why a configuration could not even try to reach its broker: a secret or a certificate of no use; or empty."""
         try:
-            reach(site, self.folder)
+            reach(site, self._making.folder)
         except Unreachable as error:
             return str(error)
         return ""
 
     def stale(self, site: Site) -> bool:
         """Whether anything that the site file refers to is another than when it was taken: a password, a PIN."""
-        pins = read_pins(site, self.folder)
-        return pins != (self._keys, self._pins) or self.lacks_notifier or not self.same_broker(site)
+        return self._making.keyring.stale(site) or self.lacks_notifier or not self.same_broker(site)
 
     def same_broker(self, site: Site | None = None) -> bool:
         """Whether a site's broker (this one's, if none is given) is reached as the delivery reaches it now."""
         try:
-            reached = reach(site or self.site, self.folder)
+            how = reach(site or self.site, self._making.folder)
         except Unreachable:
             return False
-        return reached == self._reach and (reached is None) is (self.delivery is None)
+        return how == self._making.reach and (how is None) is (self.delivery is None)
 
     @property
     def lacks_notifier(self) -> bool:
@@ -266,9 +182,8 @@ class Outside:
 
     def take(self, site: Site, plan: Plan) -> None:
         """From here on this is what consumers are made of. Those that run go on until they are replaced."""
-        self.site, self.plan = site, plan
         self._ways = [f"gateway.notices.{way.id}" for way in site.notices.channels]
-        self._note_users_and_intervals()
+        self._making.take(site, plan)
 
     def reconfigured(self, lines: Iterable[str], devices: Iterable[tuple[str, str]], anew: Iterable[str]) -> None:
         """Lines, and devices by (area, id), that are no more; devices that begin anew."""
@@ -277,7 +192,7 @@ class Outside:
 
     async def replace_delivery(self) -> None:
         """Another one takes the place of the delivery; its cursors are in the journal, so that nothing is lost."""
-        old, self.delivery, self._reach = self.delivery, None, None
+        old, self.delivery, self._making.reach = self.delivery, None, None
         events: list[Event] = []
         self._for_delivery = events
         try:
@@ -322,9 +237,12 @@ class Outside:
     # Life
 
     async def start(self) -> None:
-        """Start every consumer; none of them needs its far end to be there, and none takes another with it."""
+        """Start every consumer, once; none of them needs its far end to be there, and none takes another with it."""
+        if self._started:
+            return
         await self._start_delivery()
         self._start_notifier()
+        self._started = True
 
     async def _start_delivery(self) -> None:
         if self.delivery is not None:

@@ -145,6 +145,10 @@ class Reload:
             self._daemon.fault(VERB, f"failed: {error!r}", error)
             return Outcome("failed", [f"fault in labmon ({type(error).__name__}); {GOES_ON}"])
         outcome.warnings = [str(warning) for warning in new.warnings]
+        if self._daemon.outside.connected:
+            # Also when nothing has changed: renewed certificates stand in files of the same names.
+            steps = _Steps(self._daemon.fault, outcome)
+            await steps.wait("certificates", self._daemon.watch_other_certificates())
         return outcome
 
     def _refusal(self, change: Difference, new: Loaded) -> Outcome | None:
@@ -213,8 +217,6 @@ class Reload:
         await asyncio.gather(*waiting)
         if waiting:
             steps.do("what is shown of it", partial(tell, ()))
-        if change.sections & {"mqtt", "notices"}:
-            await steps.wait("certificates", self._daemon.watch_other_certificates())
         for store in sorted(before - after):
             await steps.wait(f"the cursor of store {store}", self._drop(f"record.{store}"))
 
@@ -254,7 +256,10 @@ class _Steps:
             f"fault in labmon: {what} ({type(error).__name__}); "
             "the new configuration is in force but for that: restart labmon"
         )
-        self._fault(VERB, f"{what} failed: {error!r}", error)
+        try:
+            self._fault(VERB, f"{what} failed: {error!r}", error)
+        except Exception:
+            log.exception("%s failed (%r), which cannot be told", what, error)
 
 
 def _read(old: Loaded) -> tuple[Loaded, Difference | None]:

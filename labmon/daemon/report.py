@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, Final
 
 import labmon
@@ -93,7 +94,7 @@ class Report:
     def _look(self) -> tuple[str, dict[str, Any]]:
         daemon = self.daemon
         try:
-            text = daemon.loaded.path.read_bytes()
+            text = daemon.loaded.path.read_bytes().removeprefix(BOM_UTF8)  # which some editors write, no reader keeps
             site_file = "same" if hashlib.sha256(text).hexdigest() == daemon.configuration else "changed"
         except FileNotFoundError:
             site_file = "gone"

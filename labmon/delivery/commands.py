@@ -50,7 +50,7 @@ class CommandReceiver:
     `record` as a refused COMMAND event that names nobody as its author. Refusals are recorded and answered at a bounded
     rate, the rest counted, and so is what one user may order; wrong proofs close the way by MQTT for a while (lockout)
     and are the condition `gateway.access`. `keys` are the keys of the users' PINs (config.secrets.pin_key), None for a
-    user without one.
+    user without one. `used` and `lockout` are those of the receiver before, whose place this one takes in the same run.
     """
 
     def __init__(
@@ -63,6 +63,8 @@ class CommandReceiver:
         journal: Journal,
         *,
         on_condition: Callable[[str, bool, str], None] = lambda *_: None,
+        used: UsedIds | None = None,
+        lockout: Lockout | None = None,
         clock: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,13 +79,13 @@ class CommandReceiver:
         self._record = record
         self._clock = clock
         self._monotonic = monotonic
-        self._used = UsedIds(journal)
+        self._used = used or UsedIds(journal)
         self._started = clock()
         self._on_condition = on_condition
         self._answers = Allowance(20, 6.0)
         self._records = Allowance(20, 60.0)
         self._orders: dict[str, Allowance] = {}
-        self._lockout = Lockout()
+        self._lockout = lockout or Lockout()
         self._opening: asyncio.TimerHandle | None = None
         self._passed_over = 0
         self._task: asyncio.Task[None] | None = None
@@ -91,7 +93,7 @@ class CommandReceiver:
     async def start(self) -> None:
         """Begin; needs neither journal nor broker."""
         self._task = kept("used command ids", self._load)
-        self._on_condition(ACCESS, False, "")
+        self._wait_open(self._monotonic())  # the way may have been closed before this receiver took its place
         with contextlib.suppress(SubscribeRefused):  # told by the connection, tried again with the next one
             await self._connection.subscribe(self._topics.commands, self._take)
 

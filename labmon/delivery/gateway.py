@@ -14,10 +14,12 @@ from labmon.delivery.commands import CommandReceiver, Handler
 from labmon.delivery.events import EventSender
 from labmon.delivery.lane import Pace
 from labmon.delivery.live import LivePublisher
+from labmon.delivery.lockout import Lockout
 from labmon.delivery.log import Journal
 from labmon.delivery.pins import PinPublisher
 from labmon.delivery.record import RecordSender
 from labmon.delivery.status import REFRESH, Account, StatusPublisher, line_message, status_will
+from labmon.delivery.used import UsedIds
 from labmon.health.line import LineHealth
 from labmon.model.event import Event
 from labmon.model.exchange import Exchange
@@ -50,6 +52,9 @@ class Surroundings:
     """Longest polling interval of each device, in seconds."""
     pins: Mapping[str, PinParameters] = field(default_factory=dict)
     """What of the users' PIN hashes is public."""
+    used: UsedIds | None = None
+    lockout: Lockout | None = None
+    """What was learned of commands by the delivery before, when this one takes its place; None: nothing was."""
 
 
 class Delivery:
@@ -104,6 +109,8 @@ class Delivery:
             around.on_event,
             around.journal,
             on_condition=around.on_condition,
+            used=around.used,
+            lockout=around.lockout,
         )
         self.pins = PinPublisher(self._live_connection, topics, around.pins)
         self._health_task: asyncio.Task[None] | None = None

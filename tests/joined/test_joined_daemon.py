@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from joined_gateway import Room, room, running
 
+from labmon.daemon.control import ask
 from labmon.daemon.daemon import Daemon
 from labmon.delivery.gateway import Delivery
 from labmon.journal.errors import JournalUnavailable
@@ -208,6 +209,52 @@ async def test_a_consumer_that_cannot_be_started_stops_no_poll(
 async def test_a_socket_that_cannot_be_made_stops_no_poll(tmp_path: Path, eventually: Any) -> None:
     async with room(tmp_path, "probe-1", socket="/proc/labmon/control.sock") as made, running(made.daemon()) as daemon:
         await eventually(lambda: ready(daemon))
+
+
+async def test_a_socket_that_could_not_be_made_is_there_as_soon_as_it_can_be(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labmon.daemon.control.AGAIN", 0.05)
+    in_the_way = tmp_path / "run"
+    in_the_way.write_text("no folder")
+    async with room(tmp_path, "probe-1", socket="run/control.sock") as made, running(made.daemon()) as daemon:
+        await eventually(lambda: ready(daemon))
+        in_the_way.unlink()
+        path = in_the_way / "control.sock"
+        await eventually(path.is_socket)
+        assert (await asyncio.to_thread(ask, path, "status"))["gateway"] == "gw-1"
+        await eventually(lambda: "control socket" not in daemon.parts.names())
+    assert not path.exists()
+
+
+async def test_what_leaves_the_gateway_is_there_once_when_its_start_fails_at_the_end(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labmon.daemon.parts.RESTART", (0.05,))
+    watch, calls = Daemon.watch_certificates, 0
+
+    def fails_once(daemon: Daemon) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("planted")
+        watch(daemon)
+
+    monkeypatch.setattr(Daemon, "watch_certificates", fails_once)
+    made_of: list[Any] = []
+    for kind in (Delivery, Notifier):
+        right = kind.start
+
+        def counted(self: Any, right: Any = right) -> Any:
+            made_of.append(type(self))
+            return right(self)
+
+        monkeypatch.setattr(kind, "start", counted)
+    more = {"mqtt": {"host": "127.0.0.1", "port": 1}, "notices": NOTICES}
+    async with room(tmp_path, "probe-1", **more) as made, running(made.daemon()) as daemon:
+        await eventually(lambda: "certificates" in daemon.parts.names())
+        assert "outside: failed" in daemon.fault_alarm.now()[1]
+        assert made_of == [Delivery, Notifier]
 
 
 async def test_a_client_that_does_not_read_its_answers_holds_up_no_stop(tmp_path: Path, eventually: Any) -> None:

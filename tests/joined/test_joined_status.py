@@ -125,7 +125,10 @@ async def test_the_site_file_on_the_disk_is_looked_at(tmp_path: Path, eventually
             assert problems(found, SCHEMA) == []
             return str(found["applied"]["file_now"])
 
-        gateway.site.write_text(gateway.site.read_text() + "\n")
+        text = gateway.site.read_text()
+        gateway.site.write_text(text, encoding="utf-8-sig")
+        assert await now() == "same"
+        gateway.site.write_text(text + "\n")
         assert await now() == "changed"
         gateway.site.unlink()
         assert await now() == "gone"

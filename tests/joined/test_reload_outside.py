@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from joined_gateway import Room, room, running
 from reload_room import HIGH, Site, command, limit, line, polled, rewrite, states
-from servers.mosquitto import Mosquitto
+from servers.mosquitto import Authority, Mosquitto
 from servers.webhook import WebhookServer
 
 from labmon.daemon.daemon import Daemon
 from labmon.journal.reader import Reader
 from labmon.model.event import AlarmState, EventKind
 from labmon.mqtt import BrokerSettings, Connection, MessageProperties
+from labmon.notices.outbox import Notifier
 
 PREFIX = "labmon/lab/gw-1"
 ALARM = HIGH.format("probe-1")
@@ -223,3 +225,64 @@ async def test_stores_and_broker_change_and_no_line_notices(tmp_path: Path, even
             assert not states(daemon)
             assert daemon.health["line-probe-1"].losses == 0
             assert daemon.health["line-probe-1"].devices["probe-1"].rests == 0
+
+
+@pytest.mark.parametrize("whose", ["gateway", "mail server"])
+async def test_a_renewed_certificate_is_known_at_once(tmp_path: Path, eventually: Any, whose: str) -> None:
+    """It stands in the file of before, so that the site file says nothing of it."""
+    authority = Authority.make(tmp_path / "ca", days=900)
+    mails = Authority.make(tmp_path / "mails", days=20 if whose == "mail server" else 900)
+    own, key = authority.sign("gw-1", days=20 if whose == "gateway" else 400)
+    key.chmod(0o600)
+    tls = {"ca": str(authority.certificate), "certificate": str(own), "key": {"file": str(key)}}
+    email = {"host": "localhost", "port": 1, "from": "a@example.com", "ca": str(mails.certificate)}
+    notices = {
+        "channels": [{"id": "mail", "email": email}],
+        "people": [{"id": "anna", "name": "Anna", "email": "anna@example.com"}],
+        "routes": [{"classes": ["action"], "to": ["anna"], "by": ["mail"]}],
+    }
+    parts = {"mqtt": {"host": "localhost", "port": 1, "tls": tls}, "notices": notices}
+    async with room(tmp_path, "probe-1", **parts) as made, running(made.daemon()) as daemon:
+        await ready(daemon, eventually, "probe-1")
+        await eventually(lambda: "gateway.certificate" in states(daemon))
+        if whose == "gateway":
+            authority.sign("gw-1", days=400)[1].chmod(0o600)
+        else:
+            Authority.make(tmp_path / "mails", days=900)
+        assert (await command(made)).exit_code == 0
+        await eventually(lambda: states(daemon)["gateway.certificate"] is AlarmState.RTNUN, 5)
+
+
+async def test_a_journal_set_aside_while_the_notifier_is_replaced_keeps_no_news_from_people(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old journal held of it, and nobody had read yet, is told from memory."""
+    stop = Notifier.stop
+
+    async with (
+        WebhookServer() as server,
+        room(tmp_path, "probe-1", notices=hook(server)) as made,
+        running(made.daemon()) as daemon,
+    ):
+        await ready(daemon, eventually, "probe-1")
+
+        async def stopped(notifier: Notifier) -> None:
+            await stop(notifier)
+            made.probes["probe-1"].jump("co2", 90_000.0)
+            await eventually(lambda: any(e.alarm == ALARM for e in daemon.outside._committed))
+            daemon.outside.replaced()
+
+        heard: list[str] = []
+        urgent = Notifier.urgent
+
+        def told(notifier: Notifier, events: Any) -> None:
+            events = list(events)
+            heard.extend(event.alarm for event in events if not event.journaled)
+            urgent(notifier, events)
+
+        monkeypatch.setattr(Notifier, "stop", stopped)
+        monkeypatch.setattr(Notifier, "urgent", told)
+        rewrite(made, lambda site: site["notices"]["people"][0].update(name="Anna B."))
+        assert (await command(made)).exit_code == 0
+        monkeypatch.setattr(Notifier, "stop", stop)
+        assert ALARM in heard

@@ -13,6 +13,7 @@ from joined_gateway import room, running
 from reload_room import HIGH, command, limit, line, polled, rewrite, states
 
 from labmon.alarms.errors import CommandRefused
+from labmon.daemon.fault_alarm import FaultAlarm
 from labmon.daemon.lines import Lines
 from labmon.model.event import EventKind
 
@@ -183,8 +184,9 @@ async def test_a_fault_before_the_alarms_have_it_leaves_the_old_configuration_wi
         assert list(daemon.health) == ["line-same", "line-changes"]
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told", "cannot be told"])
 async def test_a_fault_after_it_costs_what_failed_alone(
-    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     async with room(tmp_path, "same", "one", "two") as made, running(made.daemon()) as daemon:
         await eventually(lambda: all(polled(daemon, n) > 0 for n in made.lines) and daemon.reload._ready.is_set())
@@ -204,6 +206,8 @@ async def test_a_fault_after_it_costs_what_failed_alone(
 
         with monkeypatch.context() as patched:
             patched.setattr(Lines, "start", broken)
+            if not told:
+                patched.setattr(FaultAlarm, "fault", lambda *_: 1 // 0)
             found = await command(made)
         assert found.exit_code == 1
         assert (
@@ -211,6 +215,7 @@ async def test_a_fault_after_it_costs_what_failed_alone(
             "the new configuration is in force but for that: restart labmon"
         ) in found.stderr.splitlines()
         await eventually(lambda: polled(daemon, "two") > 2)
-        await eventually(lambda: {"gateway.fault", HIGH.format("same"), HIGH.format("two")} <= states(daemon).keys())
+        raised = {HIGH.format("same"), HIGH.format("two"), *(["gateway.fault"] if told else [])}
+        await eventually(lambda: raised <= states(daemon).keys())
         assert daemon.commands.plant is daemon.plant
         assert len(made.configurations()) == 2
