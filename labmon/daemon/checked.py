@@ -52,7 +52,7 @@ def summary(loaded: Loaded) -> dict[str, Any]:
         "watch": _watch(site),
         "journal-bytes-per-day": round(held.bytes_per_day),
         "journal-size": site.journal.size,
-        "outage-days": round(held.days, 1),
+        "outage-days": round(held.days, 1) if held.bytes_per_day else None,
         "keep-days": round(site.journal.keep_readings / 86400, 1),
     }
 
@@ -98,6 +98,8 @@ def text(found: dict[str, Any]) -> str:
             f"watch over {', '.join(watch['gateways'])}: silent after {watch['silent-after']:g} s, "
             f"ingest after {watch['ingest-after']:g} s{ping}"
         )
+    if found["outage-days"] is None:
+        return "\n".join([*rows, "journal: no channel is polled, nothing fills it"])
     rows += [
         f"journal {found['journal-bytes-per-day'] / 1e6:,.1f} MB a day of readings; {found['journal-size'] / 1e9:g} GB "
         f"hold {found['outage-days']:,g} days, readings are kept for {found['keep-days']:g} days",
