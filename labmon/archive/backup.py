@@ -17,6 +17,7 @@ from labmon.config.site import Site
 from labmon.config.types import Secret
 from labmon.journal.copying import copy_journal
 from labmon.journal.errors import JournalError
+from labmon.journal.schema import to_disk
 
 MARGIN = 20 * 10**6
 """Bytes that stay free on the disk of the backup, at least."""
@@ -44,7 +45,7 @@ def make_backup(loaded: Loaded, folder: Path) -> tuple[Path, Manifest]:
     try:
         manifest = _fill(partial, loaded, site, journal, made)
         partial.rename(backup)
-        _sync(folder)
+        to_disk(folder)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):
@@ -89,7 +90,7 @@ def _fill(partial: Path, loaded: Loaded, site: Site, journal: Path, made: dateti
     )  # fmt: skip
     (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1, by_alias=True))
     for path in [*partial.rglob("*"), partial]:
-        _sync(path)
+        to_disk(path)
     return manifest
 
 
@@ -113,11 +114,3 @@ def _referred(site: Site, folder: Path) -> Iterator[str]:
 
 def _name(secret: Secret) -> str:
     return f"credential {secret.credential}" if secret.file is None else f"file {secret.file}"
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -64,7 +64,7 @@ def restore(backup: Path, target: Path, *, aside: bool, site_too: bool, who: str
             if place.exists():
                 restored.kept.append(place)
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
+            _folder(place.parent)
             shutil.copyfile(backup / name, place)
             _as_beside(place, 0o640)
             restored.placed.append(place)
@@ -95,15 +95,19 @@ def _journal(backup: Path, site: Site, restored: Restored, aside: bool, who: str
             f"{manifest.site}/{manifest.gateway}"
         )
     path = restored.journal_path = restored.site.parent / site.journal.path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _folder(path.parent)
     with held(path):
         if path.exists() and not aside:
             raise BackupError(
                 f"{path}: a journal is there: --set-aside renames it and restores the backup in its place"
             )
         copy = path.with_name(path.name + ".restoring")
-        shutil.copyfile(backup / JOURNAL, copy)
-        old, restored.journal = rename_journal(copy)
+        try:
+            shutil.copyfile(backup / JOURNAL, copy)
+            old, restored.journal = rename_journal(copy)
+        except BaseException:
+            copy.unlink(missing_ok=True)  # a disk that is full is not to stay so
+            raise
         if path.exists():
             restored.aside = set_aside(path, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", "before-restore")
         copy.rename(path)
@@ -125,6 +129,14 @@ def _told(manifest: Manifest, old: str, restored: Restored, who: str) -> Event:
         f"{until}) as journal {restored.journal}; what was recorded after that stands in the stores only"
     )
     return Event(EventKind.JOURNAL, now, now, detail, user=who)
+
+
+def _folder(path: Path) -> None:
+    """Make a folder that whoever reads the one around it can read too."""
+    if not path.exists():
+        _folder(path.parent)
+        path.mkdir()
+        _as_beside(path, path.parent.stat().st_mode & 0o777)
 
 
 def _as_beside(path: Path, mode: int) -> None:

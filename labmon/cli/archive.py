@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from datetime import UTC, datetime
@@ -12,12 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import orjson
 
-from labmon.cli.sites import load_or_exit
+from labmon.cli.sites import SERVICE_SITE, load_or_exit
 
 if TYPE_CHECKING:
     from labmon.archive.verify import Verified
-
-SERVICE_SITE = Path("/etc/labmon/site.yaml")
 
 
 @click.command()
@@ -57,13 +54,13 @@ def restore(backup: Path, site: Path, only_verify: bool, set_aside: bool, journa
     from labmon.archive.manifest import BackupError
     from labmon.archive.restore import restore as put_in_place
     from labmon.archive.verify import verify
+    from labmon.links.holder import caller
 
     try:
         if only_verify:
             _tell(verify(backup), as_json)
             return
-        who = os.environ.get("SUDO_USER") or getpass.getuser()
-        done = put_in_place(backup, site, aside=set_aside, site_too=not journal_only, who=who)
+        done = put_in_place(backup, site, aside=set_aside, site_too=not journal_only, who=caller())
     except BackupError as error:
         _fail(error)
     if as_json:

@@ -9,12 +9,11 @@ import click
 import orjson
 
 from labmon.cli.orders import json_option
-
-DEFAULT_SITE = "/etc/labmon/site.yaml"
+from labmon.cli.sites import SERVICE_SITE
 
 
 @click.command()
-@click.argument("site", type=click.Path(path_type=Path), default=DEFAULT_SITE)
+@click.argument("site", type=click.Path(path_type=Path), default=SERVICE_SITE)
 @json_option
 @click.option("--all", "everything", is_flag=True, help="Also what is well.")
 def doctor(site: Path, as_json: bool, everything: bool) -> None:

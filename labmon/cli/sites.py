@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from labmon.acquisition.load import Loaded
     from labmon.config.site import Site
 
+SERVICE_SITE = Path("/etc/labmon/site.yaml")
+"""Of a gateway in service."""
 _SITE = click.argument("site", type=click.Path(path_type=Path))
 
 

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Awaitable
 from datetime import date
@@ -37,7 +36,7 @@ from labmon.journal.committer import Pace
 from labmon.journal.entries import Configuration
 from labmon.journal.watch import Callbacks
 from labmon.journal.writer import JournalWriter
-from labmon.links.holder import user_name
+from labmon.links.holder import caller
 from labmon.model.event import Event, EventKind
 from labmon.tasks.faults import faults_to
 
@@ -67,7 +66,7 @@ class Daemon:
         self.stop = asyncio.Event()
         self.started = self.applied_at = time.time_ns()
         self.began = time.monotonic()
-        self.started_by = self.applied_by = _starter()
+        self.started_by = self.applied_by = caller()
         self.health = {line.id: LineHealth(line.id) for line in self.plan.lines}
         self.outside = Outside(loaded.path.parent, self.site, self.plan, self.health, self.started)
         config = self.site.journal
@@ -154,9 +153,9 @@ class Daemon:
         self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
         self.commands = Commands(pipeline, users, self.plant)
         self.clock = ClockWatch(pipeline, self._clock_source, trusted(self.site), self._new_day)
-        self.configured(_starter())
+        self.configured(caller())
         now = time.time_ns()
-        self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=_starter()))
+        self.pipeline.record(Event(EventKind.STARTED, now, now, detail=f"labmon {labmon.__version__}", user=caller()))
         self.clock.look(*moment())  # the first reading must know
         self._tell_journal()
 
@@ -313,7 +312,3 @@ async def _ended(end: Awaitable[None], seconds: float) -> None:
             await end
     except Exception as error:
         log.error("daemon: fault while stopping", exc_info=error)
-
-
-def _starter() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or user_name(os.getuid())

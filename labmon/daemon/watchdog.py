@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from labmon.daemon.parts import Parts
+from labmon.daemon.parts import LONGEST, Parts
 from labmon.health.notify import WATCHDOG, notify, status, watchdog_interval
 
 log = logging.getLogger("labmon.daemon")
@@ -40,8 +40,6 @@ HANGS = 600.0
 """Seconds that one call of the disk may last."""
 SPARED = 3600.0
 """Seconds for which no second restart is asked for on account of a part; the file `<journal>.restarted` remembers."""
-LONGEST = 2.0
-"""As in daemon.parts: at most so many seconds count between two looks."""
 
 
 class Journal(Protocol):

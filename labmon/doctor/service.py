@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import stat
@@ -16,7 +15,7 @@ from labmon.doctor.account import SERVICE, in_group
 from labmon.doctor.case import PATIENCE, Case
 from labmon.doctor.finding import Finding, fault, ok, unknown, warning
 from labmon.doctor.ports import serial_lines
-from labmon.links.holder import group_name, user_name
+from labmon.links.holder import caller, group_name, user_name
 
 SOCKET: Final = Site.model_fields["socket"].default
 _SHOWN: Final = "LoadState,UnitFileState,ActiveState,Result,NRestarts,WatchdogUSec"
@@ -51,7 +50,7 @@ def control_socket(case: Case) -> Iterator[Finding]:
         found = path.stat()
     except PermissionError:
         yield fault(
-            f"{path}: {_caller()} may not look there", f"sudo usermod -aG {SERVICE} {_caller()}, then log in anew"
+            f"{path}: {caller()} may not look there", f"sudo usermod -aG {SERVICE} {caller()}, then log in anew"
         )
         return
     except OSError:
@@ -67,7 +66,7 @@ def control_socket(case: Case) -> Iterator[Finding]:
         yield warning(f"{path}: everybody on this machine may use it (mode {mode:04o})", f"sudo chmod 0660 {path}")
     elif not os.access(path, os.R_OK | os.W_OK):
         group = group_name(found.st_gid)
-        yield fault(f"{path}: {_caller()} may not use it", f"sudo usermod -aG {group} {_caller()}, then log in anew")
+        yield fault(f"{path}: {caller()} may not use it", f"sudo usermod -aG {group} {caller()}, then log in anew")
     else:
         yield ok(f"{path}: user {user_name(found.st_uid)}, group {group_name(found.st_gid)}, mode {mode:04o}")
 
@@ -83,9 +82,9 @@ def users(case: Case) -> Iterator[Finding]:
         yield unknown(f"there is no user {SERVICE}: labmon is not installed as a service", "docs/installation.md")
     else:
         yield ok(f"user {SERVICE}{' is in group dialout' if member else ''}")
-    caller = _caller()
-    if os.geteuid() != 0 and in_group(caller, SERVICE) is False:
-        yield warning(f"{caller} is not in group {SERVICE}", f"sudo usermod -aG {SERVICE} {caller}, then log in anew")
+    person = caller()
+    if os.geteuid() != 0 and in_group(person, SERVICE) is False:
+        yield warning(f"{person} is not in group {SERVICE}", f"sudo usermod -aG {SERVICE} {person}, then log in anew")
 
 
 def units(case: Case) -> Iterator[Finding]:
@@ -139,10 +138,6 @@ def _output(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout
-
-
-def _caller() -> str:
-    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def socket_of(site: Site | None, folder: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labmon.journal.errors import JournalDamaged
 from labmon.journal.reader import Reader
-from labmon.journal.schema import connect, transaction, translated
+from labmon.journal.schema import connect, to_disk, transaction, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def copy_journal(source: Path, target: Path) -> Copied:
                 to.close()
         finally:
             reader.close()
-        _sync(target)
+        to_disk(target)
+        to_disk(target.parent)
         copy = Reader.at(target)
         try:
             return Copied(copy.journal, copy.last_seq(), copy.cursors())
@@ -67,7 +68,8 @@ def rename_journal(path: Path) -> tuple[str, str]:
                 db.execute("UPDATE meta SET value = ? WHERE name = 'journal'", (new,))
         finally:
             db.close()
-        _sync(path)
+        to_disk(path)
+        to_disk(path.parent)
     return str(row[0]), new
 
 
@@ -84,12 +86,3 @@ def integrity(path: Path) -> list[str]:
         finally:
             db.close()
     return [] if found == ["ok"] else found
-
-
-def _sync(path: Path) -> None:
-    for name in (path, path.parent):
-        fd = os.open(name, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -165,12 +165,17 @@ def set_aside(path: Path, mark: str, word: str = "damaged") -> Path:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    to_disk(path.parent)
+    return aside
+
+
+def to_disk(path: Path) -> None:
+    """Return when what a file holds, or the names in a folder, are on the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-    return aside
 
 
 def salvage(path: Path) -> dict[str, list[tuple[object, ...]]]:

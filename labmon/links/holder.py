@@ -104,6 +104,11 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
+def caller() -> str:
+    """Login name of the person who started this process, also through sudo."""
+    return os.environ.get("SUDO_USER") or user_name(os.getuid())
+
+
 def group_name(gid: int) -> str:
     """Name of a group; the number where there is none."""
     try:

@@ -233,6 +233,35 @@ def test_a_dead_card_a_new_gateway(site: Path, backup: Path, tmp_path: Path) -> 
         store.close()
 
 
+@pytest.mark.skipif(os.getuid() != 0 and "CI" not in os.environ, reason="LOUD: giving files away needs root")
+def test_what_root_restores_is_the_daemons_to_read_and_write(backup: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new" / "site.yaml"
+    new.parent.mkdir(mode=0o750)
+    os.chown(new.parent, 0, 12345)
+    assert any(path.is_dir() for path in DRIVERS.iterdir()), "there is a folder in a folder"
+    restore(backup, new, aside=False, site_too=True, who="qa")
+    for path in new.parent.rglob("*"):
+        found = path.stat()
+        assert (found.st_gid, found.st_mode & 0o777) == (12345, 0o750 if path.is_dir() else 0o640), path
+
+
+def test_a_disk_that_fills_up_on_the_way_is_not_left_full(backup: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    new = tmp_path / "new" / "site.yaml"
+    new.parent.mkdir()
+
+    def fills_up(source: Path, target: Path) -> None:
+        target.write_bytes(b"x")
+        if target.suffix == ".restoring":
+            raise OSError(28, "No space left on device", str(target))
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(shutil, "copyfile", fills_up)
+    with pytest.raises(BackupError, match="No space left"):
+        restore(backup, new, aside=False, site_too=True, who="qa")
+    assert not list(new.parent.glob("*.restoring"))
+    assert not new.with_name("journal.db").exists()
+
+
 def test_a_journal_that_is_there_is_not_overwritten(site: Path, backup: Path) -> None:
     before = site.with_name("journal.db").read_bytes()
     with pytest.raises(BackupError, match="--set-aside"):
