@@ -210,7 +210,7 @@ def test_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = {"dialout": False, "labmon": False}
     monkeypatch.setattr("labmon.doctor.service.in_group", lambda name, group: groups[group] or name == group)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr("labmon.doctor.service._caller", lambda: "anna")
+    monkeypatch.setattr("labmon.doctor.service.caller", lambda: "anna")
     found = list(users(case(tmp_path)))
     assert levels(found) == [Level.FAULT, Level.OK, Level.WARNING]
     assert "usermod -aG dialout labmon" in found[0].remedy
