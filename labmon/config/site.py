@@ -12,7 +12,7 @@ Grade = Literal["A", "B", "C", "D", "CNC", "none"]
 AreaState = Literal["at-rest", "in-operation", "maintenance"]
 Role = Literal["viewer", "operator", "engineer", "qa"]
 AlarmClassName = Literal["action", "alert", "technical"]
-Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
+Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text", "binary"]
 
 
 ENDPOINT = "give exactly one of serial and tcp"

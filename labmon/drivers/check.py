@@ -62,7 +62,7 @@ def _header(file: grammar.DriverFile, report: Report) -> None:
         report(("framings",), "a file speaks either text or Modbus", "make two files")
     for path, pattern in (
         (("address", "pattern"), file.address.pattern if file.address else None),
-        (("text", "error"), file.text.error if file.text else None),
+        (("frame", "error"), file.frame.error if file.frame else None),
     ):
         _regex(path, pattern, report)
     for name, given in (file.identity.expect if file.identity else {}).items():

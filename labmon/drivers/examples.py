@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from labmon.drivers import grammar
-from labmon.drivers.compile import CompiledDriver, CompiledIdentity, CompiledQuery
+from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, WrongInstrument
+from labmon.drivers.identity import CompiledIdentity
+from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
 from labmon.links.errors import Garbled, LinkError, Refused
 from labmon.model.reading import Flag, Raw, reason_code

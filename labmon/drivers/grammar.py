@@ -17,20 +17,17 @@ from labmon.config.types import Duration, Id, Period, Strict, Text
 from labmon.drivers.given import Given, Param, When
 from labmon.drivers.grammar_channels import BadWhen, Channel, Compute, Condition, CountsPerVolume, Scaled
 from labmon.drivers.grammar_examples import Example, Exchange, Origin
-from labmon.drivers.grammar_wire import (
+from labmon.drivers.grammar_fields import (
     FORM_HEX,
     FORM_NUMBER,
     FORM_TIME,
-    Checksum,
     Field,
-    LengthField,
     Order,
-    Request,
     Sentinel,
-    TextFrame,
     TextType,
     WordType,
 )
+from labmon.drivers.grammar_wire import Checksum, Frame, LengthField, Request
 
 __all__ = [
     "FORM_HEX",
@@ -48,6 +45,7 @@ __all__ = [
     "Example",
     "Exchange",
     "Field",
+    "Frame",
     "Identity",
     "LengthField",
     "Manual",
@@ -59,7 +57,6 @@ __all__ = [
     "Scaled",
     "Sentinel",
     "Serial",
-    "TextFrame",
     "TextType",
     "Timing",
     "WordType",
@@ -167,7 +164,7 @@ class DriverFile(Strict):
     """Known faults and open questions of instrument and manual."""
     framings: Annotated[list[Framing], Limits(min_length=1)]
     serial: Serial | None = None
-    text: TextFrame | None = None
+    frame: Frame | None = None
     address: Address | None = None
     base: Given[Literal[0, 1, "modicon"]] = 0
     """What number the file gives to the first register: 0, 1, or 30001/40001 by table."""
@@ -184,8 +181,8 @@ class DriverFile(Strict):
 
     @model_validator(mode="after")
     def _transport(self) -> DriverFile:
-        if "text" in self.framings and self.text is None:
-            raise ValueError("framing text needs the text block")
+        if {"text", "binary"} & set(self.framings) and self.frame is None:
+            raise ValueError("framings text and binary need the frame block")
         if self.serial is None and set(self.framings) != {"modbus-tcp"}:
             raise ValueError("a serial framing needs the serial block")
         return self

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from labmon.config.types import Id, Number, Strict, Text
 from labmon.drivers.given import Given, ParamValue, When
-from labmon.drivers.grammar_wire import ReasonName
+from labmon.drivers.grammar_fields import ReasonName
 
 
 class Condition(Strict):

@@ -1,8 +1,7 @@
-"""What a driver file says of the wire: how text is framed, what is asked, where values stand in the reply."""
+"""What a driver file says of the wire: how text is framed, what is asked."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field as Limits
@@ -10,27 +9,10 @@ from pydantic import model_validator
 
 from labmon.config.types import Id, Strict, Text
 from labmon.drivers.given import Given, When
+from labmon.drivers.grammar_fields import Field
 from labmon.links.checksum import ChecksumName, Encoding
 
-WordType = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bit", "ascii"]
-TextType = Literal["number", "integer", "hex", "word", "words", "text", "time"]
-Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
-ReasonName = Literal[
-    "no-sensor",
-    "over-range",
-    "under-range",
-    "not-available",
-    "not-ready",
-    "not-reliable",
-    "implausible",
-    "wrong-mode",
-    "no-data",
-]
-"""The reasons of labmon.model.reading that a driver file can know of."""
 Sent = Annotated[str, Limits(max_length=1000)]
-FORM_NUMBER = re.compile(r"\+?0?\d*(?:\.\d+)?[fe]")
-FORM_HEX = re.compile("[xX]")
-FORM_TIME = re.compile(r"(?:%[dmyYHMS]|[^%A-Za-z0-9])+")
 
 
 class Checksum(Strict):
@@ -51,7 +33,7 @@ class LengthField(Strict):
     """Bytes of the whole reply beyond those that the field counts, terminator and checksum included."""
 
 
-class TextFrame(Strict):
+class Frame(Strict):
     """How requests and replies are delimited on a text line."""
 
     end: Given[str]
@@ -64,38 +46,6 @@ class TextFrame(Strict):
     error: Text | None = None
     """Regular expression of the reply by which the instrument refuses; a group named `code` is its code."""
     error_meanings: dict[str, Text] = {}
-
-
-class Sentinel(Strict):
-    """A raw word or text that is not a value."""
-
-    raw: Given[int | float | str]
-    reason: ReasonName
-
-
-class Field(Strict):
-    """One value in a reply, as it stands on the wire: no units, no meaning."""
-
-    at: Given[int] | None = None
-    """Modbus: number of its first register or bit, in the file's convention."""
-    object: int | None = None
-    """Device identification: the object's id."""
-    type: WordType | TextType
-    order: Given[Order] | None = None
-    byte: Literal["high", "low"] = "low"
-    """Which byte of the register holds a u8 or i8."""
-    bit: Annotated[int, Limits(ge=0, le=15)] | None = None
-    """A single bit of the register."""
-    registers: Annotated[int, Limits(ge=1, le=125)] | None = None
-    """Length of an ascii field."""
-    form: Given[str] | None = None
-    """Text: how the instrument writes it: `+06.2f`; `%d.%m.%y` for a time."""
-    digits: Annotated[int, Limits(ge=1, le=64)] | None = None
-    """Text: exact number of characters."""
-    codes: dict[str, int] | None = None
-    """Text: numbers for words; a word not listed is no value."""
-    sentinels: list[Sentinel] = []
-    when: When | None = None
 
 
 class Request(Strict):

@@ -80,7 +80,7 @@ class Write:
 class Text:
     """A text request and its reply."""
 
-    def __init__(self, request: text.TextRequest, block: TextBlock, frame: grammar.TextFrame, ends: Sequence[bytes]):
+    def __init__(self, request: text.TextRequest, block: TextBlock, frame: grammar.Frame, ends: Sequence[bytes]):
         self.request = request
         self.fields = block.fields
         self.block = block
@@ -214,7 +214,7 @@ def sentinels_of(field: grammar.Field, setting: Setting) -> dict[Raw, str]:
 
 
 def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Text:
-    frame = setting.file.text
+    frame = setting.file.frame
     if frame is None:
         raise ValueError("a text request needs the text block")
     left_out = [name for name in request.fields if name not in fields]

@@ -10,7 +10,7 @@ from labmon.links.serial_port import SerialTransport
 from labmon.links.tcp import TcpTransport
 from labmon.links.timing import Timing
 
-Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text"]
+Framing = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp", "text", "binary"]
 
 # Behind a transparent RTU gateway stands a serial line whose speed is not known here: t3.5 at 9600 baud.
 _T35_UNKNOWN = SerialEndpoint("", 9600).t35

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from labmon.acquisition.plan import LinePlan
-from labmon.drivers.compile import CompiledDriver, CompiledIdentity, CompiledQuery
+from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import payloads_of, target_of, typical
+from labmon.drivers.identity import CompiledIdentity
+from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Identification, Step, Text, Words, Write
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault

@@ -144,7 +144,7 @@ class Composer:
         return head + b"\0", head + bytes([1, 0, 0, len(objects)]) + body
 
     def text(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
-        settings = self.document["text"]
+        settings = self.document["frame"]
         end = self.value(settings["end"])
         reply_end = self.value(settings["reply-ends"][0]) if "reply-ends" in settings else end
         sent = re.sub(r"\{([a-z0-9-]+)\}", lambda m: str(self.placeholder(m[1])), request["send"])

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from labmon.drivers import examples
-from labmon.drivers.compile import CompiledDriver, CompiledIdentity, CompiledQuery
+from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import WrongInstrument
+from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.load import load_driver
+from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
 from labmon.links.errors import Garbled, Refused
 
@@ -46,7 +48,7 @@ def taken(step: Step, got: bytes) -> bytes | None:
 def is_protected(driver: CompiledDriver, framing: str) -> bool:
     """Whether the frame has a checksum; TCP leaves that to the layer below, plain text has none."""
     return framing in ("modbus-rtu", "modbus-ascii") or (
-        driver.file.text is not None and bool(driver.file.text.checksum)
+        driver.file.frame is not None and bool(driver.file.frame.checksum)
     )
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from labmon.drivers import examples
 from labmon.drivers.catalogue import Catalogue, shipped_folder
-from labmon.drivers.compile import CompiledDriver, CompiledQuery
+from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import WrongInstrument
 from labmon.drivers.load import load_driver
+from labmon.drivers.query import CompiledQuery
 from labmon.links.errors import Garbled, Refused, Silent
 from labmon.links.link import Request
 from labmon.model.reading import Raw

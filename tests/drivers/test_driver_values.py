@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from labmon.drivers.compile import CompiledDriver, CompiledQuery
+from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import Answer
 from labmon.drivers.load import load_driver
+from labmon.drivers.query import CompiledQuery
 
 HEAD = """\
 labmon-driver: 1

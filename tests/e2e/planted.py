@@ -24,7 +24,7 @@ from typing import Any
 
 import labmon.daemon.polling
 from labmon.cli import main
-from labmon.drivers.compile import CompiledQuery
+from labmon.drivers.query import CompiledQuery
 
 FOLDER = Path(os.environ["PLANT"])
 UNIT = 66

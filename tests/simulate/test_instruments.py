@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from labmon.drivers.catalogue import Catalogue
-from labmon.drivers.compile import CompiledQuery
 from labmon.drivers.driver import Answer
+from labmon.drivers.query import CompiledQuery
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkError, Refused, Silent

@@ -1,0 +1,111 @@
+"""A query of a driver file for one device: from its replies' raw values to one outcome per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from labmon.drivers import grammar, meaning
+from labmon.drivers.asking import Asking
+from labmon.drivers.driver import Answer, ChannelSpec, Outcome
+from labmon.drivers.given import applies
+from labmon.drivers.steps import Setting
+from labmon.drivers.values import raws_of
+from labmon.links.link import Link
+from labmon.model.reading import Raw
+
+_NS = 1_000_000_000
+
+
+class CompiledQuery:
+    """A query of a driver file for one device (labmon.drivers.driver.Query).
+
+    `steps` are its requests: a simulator serves their `encode(raws)` payloads, with raw values by field name that
+    `raws_of` makes of channel values. `timeout` holds for each step.
+    """
+
+    def __init__(self, name: str, query: grammar.Query, setting: Setting) -> None:
+        self.name = name
+        self.every = query.every
+        self.kind: Literal["live", "record"] = query.kind
+        self._asking = Asking(query.requests, setting)
+        self.steps = self._asking.steps
+        self.timeout = self._asking.timeout
+        self._grammar = query
+        self._params = setting.params
+        index, params = self._asking.index, setting.params
+        fields = {f.name: f for s in self.steps for f in s.fields}
+        self._bad = meaning.verdict(query.bad_when, index, params)
+        self._makers: list[meaning.Make | None] = []
+        self._computed: list[tuple[int, meaning.Computation]] = []
+        self._own: list[int | None] = []
+        specs: list[ChannelSpec] = []
+        for one in query.channels:
+            if not applies(one.when, params):
+                continue
+            if one.compute is not None:
+                spec = meaning.spec_of(one, None, params)
+                at = {s.id: (n, s) for n, s in enumerate(specs)}
+                inputs = [at[name] for name in meaning.operands(one.compute)]
+                self._computed.append((len(specs), meaning.computation(one, one.compute, spec, inputs, params)))
+                self._makers.append(None)
+                self._own.append(None)
+            else:
+                source = one.from_ or one.id
+                spec = meaning.spec_of(one, fields[source].type, params)
+                self._makers.append(meaning.channel(one, index[source], fields[source].sentinels, index, params))
+                self._own.append(index[source])
+            specs.append(spec)
+        self.channels = tuple(specs)
+        self._record = query.record
+
+    async def ask(self, link: Link) -> Answer:
+        """Ask once (see labmon.drivers.driver.Query.ask)."""
+        return self.answer(await self._asking.raws(link))
+
+    def decode(self, payloads: Sequence[bytes]) -> Answer:
+        """The answer that these payloads of the steps make. Raises Garbled."""
+        return self.answer(self._asking.decode(payloads))
+
+    def answer(self, raws: Sequence[Raw]) -> Answer:
+        """The answer that the raw values of all fields make, in the order of `fields`."""
+        if self._bad is not None and (reason := self._bad(raws)) is not None:
+            return Answer([Outcome(None, reason, 0, self._raw(raws, at)) for at in self._own])
+        outcomes = [Outcome(None, None) if make is None else make(raws) for make in self._makers]
+        for at, compute in self._computed:
+            outcomes[at] = compute(outcomes)
+        answer = Answer(outcomes)
+        if self._record is not None:
+            index = self._asking.index
+            time = raws[index[self._record.time]]
+            if isinstance(time, (int, float)) and time == time:
+                answer.time = int(time) * _NS
+                answer.key = "/".join(str(raws[index[name]]) for name in self._record.key)
+        return answer
+
+    @staticmethod
+    def _raw(raws: Sequence[Raw], at: int | None) -> Raw:
+        raw = None if at is None else raws[at]
+        return None if isinstance(raw, str) else raw
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of all fields, in the order of raw values."""
+        return self._asking.names
+
+    def raws(self, payloads: Sequence[bytes]) -> dict[str, Raw]:
+        """Raw values by field name, from the payloads of the steps. Raises Garbled."""
+        return dict(zip(self.fields, self._asking.decode(payloads), strict=True))
+
+    def raws_of(self, values: Mapping[str, float | str], start: Mapping[str, Raw]) -> dict[str, Raw]:
+        """Raw values with which the channels have these values (or, given a reason, this reason for none).
+
+        `start` holds raw values of a good reply (see examples.typical); what no channel speaks of stays as it is.
+        Raises ValueError for a channel that does not exist or is computed, and a reason that the file cannot express.
+        """
+        fields = {f.name: f for s in self.steps for f in s.fields}
+        return raws_of(self._grammar, fields, self._params, values, start)
+
+    def encode(self, raws: Mapping[str, Raw]) -> list[bytes]:
+        """The payload of each step's reply with these raw values."""
+        return [one.encode(raws) for one in self.steps]
