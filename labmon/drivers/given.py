@@ -37,10 +37,15 @@ class Param(Strict):
     """
 
     type: Literal["number", "integer", "text", "switch"]
+    """What its values are."""
     doc: Text
+    """What it is, for whoever writes the site file."""
     default: ParamValue | None = None
+    """Its value when the site file gives none."""
     choices: Annotated[list[ParamValue], Field(min_length=1)] | None = None
+    """The values that it may have."""
     required: bool = False
+    """Whether the site file must give it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Param:

@@ -67,29 +67,43 @@ class Manual(Strict):
     """Where the facts of the file come from."""
 
     document: Text
+    """Title or number of the document."""
     revision: Text
+    """Its revision or date."""
     pages: Text
+    """Pages that the file was written from."""
     source: Text | None = None
+    """Where it can be found."""
 
 
 class Serial(Strict):
     """Serial settings as delivered."""
 
     baud: Annotated[int, Limits(ge=50, le=4_000_000)]
+    """Bits per second."""
     bits: Literal[7, 8] = 8
+    """Data bits."""
     parity: Literal["N", "E", "O"] = "N"
+    """None, even or odd."""
     stop: Literal[1, 2] = 1
+    """Stop bits."""
     rtscts: bool = False
+    """Hardware handshake by RTS and CTS."""
 
 
 class Address(Strict):
     """What the site file may give as a device's address: a number in a range, or a text of a pattern."""
 
     default: int | str | None = None
+    """The address that a device has when the site file gives none."""
     from_: int | None = None
+    """The lowest number."""
     to: int | None = None
+    """The highest number."""
     pattern: str | None = None
+    """Regular expression that a text must match."""
     doc: Text | None = None
+    """What to look for on the instrument."""
 
     @model_validator(mode="after")
     def _one(self) -> Address:
@@ -102,15 +116,20 @@ class Timing(Strict):
     """How long to wait for a reply, and how long the line must be quiet before the next request."""
 
     timeout: Period = 1.0
+    """How long to wait for a reply."""
     after_reply: Duration = 0.0
+    """Quiet time after a reply."""
     after_write: Duration = 0.0
+    """Quiet time after a write."""
 
 
 class AllowedWrite(Strict):
     """A register that requests of this file write, and what that does to the instrument (design: writes are denied)."""
 
     holding: int
+    """The register, in the file's convention."""
     effect: Text
+    """What writing it does to the instrument."""
 
 
 class Record(Strict):
@@ -119,19 +138,28 @@ class Record(Strict):
     time: Id
     """A field with Unix seconds, or a text field of type time."""
     key: Annotated[list[Id], Limits(min_length=1)]
+    """Fields that make it the same sample again."""
 
 
 class Query(Strict):
     """Requests that belong together, asked in order, and the channels that their replies yield."""
 
     every: Period
+    """How often it is asked, unless the site file says otherwise."""
     kind: Literal["live", "record"] = "live"
+    """Whether the reply is of now, or a sample that the instrument stored."""
     doc: Text | None = None
+    """Words for people."""
     requests: Annotated[list[Request], Limits(min_length=1)]
+    """What is asked, in order, with nothing in between on the line."""
     bad_when: list[BadWhen] = []
+    """Conditions under which none of its channels has a value."""
     record: Record | None = None
+    """What makes the reply a stored sample."""
     channels: Annotated[list[Channel], Limits(min_length=1)]
+    """What the replies mean."""
     when: When | None = None
+    """Parameters with which the query is asked."""
 
     @model_validator(mode="after")
     def _record(self) -> Query:
@@ -144,40 +172,58 @@ class Identity(Strict):
     """Which instrument it is: asked at each connect, told by `show`, refused where it is not as expected."""
 
     requests: Annotated[list[Request], Limits(min_length=1)]
+    """What is asked, in order."""
     show: Annotated[list[Id], Limits(min_length=1)]
+    """Fields that are told to people."""
     expect: dict[Id, Given[str]] = {}
     """Field -> regular expression that the whole text must match; a parameter not set expects nothing."""
     wrong_when: list[Condition] = []
+    """Conditions under which it is another instrument."""
 
 
 class DriverFile(Strict):
     """A whole driver file."""
 
     labmon_driver: Literal[1]
+    """Version of this format."""
     maker: Text
+    """Who makes the instrument."""
     models: Annotated[list[Text], Limits(min_length=1)]
+    """Names of the models that the file is for."""
     title: Text
+    """Maker and models in a line, for people."""
     class_: Text
     """What kind of instrument: co2-probe, incubator, particle-counter, ..."""
     manual: Manual
+    """Where the facts come from."""
     faults: list[Text] = []
     """Known faults and open questions of instrument and manual."""
     framings: Annotated[list[Framing], Limits(min_length=1)]
+    """What the instrument speaks, the preferred first."""
     serial: Serial | None = None
+    """Serial settings as delivered; needed for every framing but modbus-tcp."""
     frame: Frame | None = None
+    """How requests and replies are delimited; needed for text and binary."""
     address: Address | None = None
+    """What may stand as a device's address. Left out: 1 to 247 on Modbus, none otherwise."""
     base: Given[Literal[0, 1, "modicon"]] = 0
     """What number the file gives to the first register: 0, 1, or 30001/40001 by table."""
     order: Given[Order] = "ABCD"
     """Byte and word order of fields that give none."""
     timing: Timing = Timing()
+    """How long to wait, and how long to be quiet."""
     single_reader: bool = False
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []
+    """What requests of this file write to the instrument; anything else is refused."""
     params: dict[Id, Param] = {}
+    """What differs between instruments of the kind and cannot be asked of them."""
     identity: Identity | None = None
+    """Which instrument it is, asked at each connect."""
     queries: Annotated[dict[Id, Query], Limits(min_length=1)]
+    """What is asked, by name."""
     examples: list[Example] = []
+    """Exchanges that prove the file."""
 
     @model_validator(mode="after")
     def _transport(self) -> DriverFile:

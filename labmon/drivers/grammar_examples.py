@@ -18,15 +18,20 @@ class Exchange(Strict):
     """Bytes of one request and its reply: hex for modbus-rtu and modbus-tcp, characters for the others."""
 
     sent: str
+    """What labmon sends."""
     got: str
+    """What comes back."""
 
 
 class Origin(Strict):
     """Where the bytes come from: printed in a manual (page), recorded (unit, date), or composed by the tests."""
 
     printed: Text | None = None
+    """In a manual: document and page."""
     recorded: Text | None = None
+    """From a unit: which one, and when."""
     composed: Text | None = None
+    """From the independent encoder: what they show."""
 
     @model_validator(mode="after")
     def _one(self) -> Origin:
@@ -50,15 +55,23 @@ class Example(Strict):
     """One asking of a query (or of the identity): bytes and what they mean."""
 
     query: Id | None = None
+    """The query that is asked."""
     identity: Literal[True] | None = None
+    """The identity is asked."""
     origin: Origin
+    """Where the bytes come from."""
     doc: Text | None = None
+    """What the example shows."""
     framing: Framing | None = None
+    """The framing of its bytes. Left out: the file's first."""
     address: int | str | None = None
+    """The address that is asked. Left out: the file's default."""
     params: dict[Id, ParamValue] = {}
+    """Parameters of the device that answers."""
     raws: dict[Id, int | float | str] = {}
     """Composed: raw values of the fields, from which the independent encoder makes `got`; others are 0 or empty."""
     exchanges: Annotated[list[Exchange], Limits(min_length=1)]
+    """Bytes of each request and its reply, in order."""
     readings: dict[Id, Expected] | None = None
     """Channel -> value, or the reason why there is none (with its detail, or without)."""
     warned: list[Id] = []
@@ -66,6 +79,7 @@ class Example(Strict):
     time: int | None = None
     """Record: its time in Unix seconds."""
     key: str | None = None
+    """Record: its key."""
     found: str | None = None
     """Identity: what it says of itself."""
     fails: Literal["garbled", "refused", "wrong-instrument"] | None = None

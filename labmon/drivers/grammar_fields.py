@@ -34,7 +34,9 @@ class Sentinel(Strict):
     """A raw word or text that is not a value."""
 
     raw: Given[int | float | str]
+    """The value as it stands on the wire."""
     reason: ReasonName
+    """Why there is no value."""
 
 
 class Field(Strict):
@@ -45,7 +47,9 @@ class Field(Strict):
     object: int | None = None
     """Device identification: the object's id."""
     type: WordType | TextType
+    """How the value is written on the wire."""
     order: Given[Order] | None = None
+    """Byte and word order, where it differs from the file's."""
     byte: Literal["high", "low"] = "low"
     """Which byte of the register holds a u8 or i8."""
     bit: Annotated[int, Limits(ge=0, le=15)] | None = None
@@ -59,4 +63,6 @@ class Field(Strict):
     codes: dict[str, int] | None = None
     """Text: numbers for words; a word not listed is no value."""
     sentinels: list[Sentinel] = []
+    """Values that mean that there is none."""
     when: When | None = None
+    """Parameters with which the field exists."""
