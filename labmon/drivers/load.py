@@ -40,6 +40,10 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
 
 
 def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:
+    if file.generic:
+        return [
+            loaded.error(("generic",), "the map is the site file's: each reading carries `map not proven`", at_key=True)
+        ]
     shown = {e.query for e in file.examples if e.readings is not None}
     return [
         loaded.error(("queries", name), "has no example, so the driver does not load into service", at_key=True)
