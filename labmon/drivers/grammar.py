@@ -186,6 +186,10 @@ class DriverFile(Strict):
 
     labmon_driver: Literal[1]
     """Version of this format."""
+    extends: Text | None = None
+    """Another driver file (`maker/model`) that this one stands on: mappings are merged, all else is replaced."""
+    leave_out: list[Text] = []
+    """What is not taken over from it, by path: `queries.flow`, `identity`, `queries.air.channels.humidity`."""
     maker: Text
     """Who makes the instrument."""
     models: Annotated[list[Text], Limits(min_length=1)]

@@ -73,6 +73,7 @@ def test_it_loads_with_a_notice_and_without_an_example() -> None:
     assert found.driver is not None
     assert found.driver.generic
     assert not found.driver.proven
+    assert found.fit
     assert [str(w) for w in found.warnings] == [
         "generic/one.yaml:7:1: generic: the map is the site file's: each reading carries `map not proven`"
     ]
