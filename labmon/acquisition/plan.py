@@ -63,6 +63,8 @@ class QueryPlan:
     every: float
     layout: Layout
     slots: tuple[Slot, ...]
+    waits: float = 1.0
+    """Seconds that it lets other queries of the line go first when it is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,7 @@ class _Planner:
         if not slots:
             return None
         layout = Layout(f"{config.id}.{query.name}", tuple(columns))
-        return QueryPlan(query, every, layout, tuple(slots))
+        return QueryPlan(query, every, layout, tuple(slots), getattr(query, "waits", 1.0))
 
     def _channel(
         self,

@@ -32,7 +32,7 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     """
     told = []
     worst = 0
-    for name, loaded in _loads(files, folders):
+    for name, loaded in loads(files, folders):
         code = WRONG_INPUT if loaded.errors else 0 if loaded.fit else SAID_NO
         worst = max(worst, code)
         if as_json:
@@ -55,7 +55,8 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     sys.exit(worst)
 
 
-def _loads(files: tuple[str, ...], folders: tuple[Path, ...]) -> Iterator[tuple[str, DriverLoad]]:
+def loads(files: tuple[str, ...], folders: tuple[Path, ...]) -> Iterator[tuple[str, DriverLoad]]:
+    """Each file that is named on the command line (a file, a folder of them, an id, - for stdin), loaded."""
     from labmon.config.errors import ConfigError
     from labmon.drivers.catalogue import Catalogue
     from labmon.drivers.load import DriverLoad, load_driver

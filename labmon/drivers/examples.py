@@ -62,9 +62,14 @@ def title_of(example: grammar.Example) -> str:
     return f"{example.query or 'identity'}: {kind} ({text})"
 
 
-def target_of(driver: CompiledDriver, example: grammar.Example) -> CompiledQuery | CompiledIdentity:
-    """The query or identity that an example asks, for the device that it tells of. Raises ValueError."""
-    framing = example.framing or driver.framings[0]
+def target_of(
+    driver: CompiledDriver, example: grammar.Example, framing: str | None = None
+) -> CompiledQuery | CompiledIdentity:
+    """The query or identity that an example asks, for the device that it tells of. Raises ValueError.
+
+    `framing`: another of the file's than the one that its bytes are in.
+    """
+    framing = framing or example.framing or driver.framings[0]
     setting = driver.setting(framing, example.address, example.params)
     if example.query is not None:
         return driver.query(example.query, setting)
@@ -110,9 +115,9 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
             if example.fails is None and found != example.found:
                 problems.append(f"found {found!r} instead of {example.found!r}")
         elif asked == len(target.steps):
-            problems += _compare(target, target.decode(payloads), example)
+            problems += compare(target, target.decode(payloads), example)
     except (LinkError, WrongInstrument) as error:
-        failure = _failure(error)
+        failure = failure_of(error)
         if failure != example.fails:
             problems.append(f"{failure}: {error}")
         return problems
@@ -121,13 +126,15 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
     return problems
 
 
-def _failure(error: Exception) -> str:
+def failure_of(error: Exception) -> str:
+    """What an example calls such a failure."""
     if isinstance(error, (Refused, Silent)):
         return "refused" if isinstance(error, Refused) else "silent"
     return "wrong-instrument" if isinstance(error, WrongInstrument) else "garbled"
 
 
-def _compare(query: CompiledQuery, answer: Answer, example: grammar.Example) -> list[str]:
+def compare(query: CompiledQuery, answer: Answer, example: grammar.Example) -> list[str]:
+    """In what an answer is not what the example expects; nothing for one that expects a failure."""
     if example.readings is None:
         return []
     problems = []

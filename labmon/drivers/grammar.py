@@ -146,6 +146,8 @@ class Query(Strict):
 
     every: Period
     """How often it is asked, unless the site file says otherwise."""
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Who waits where several queries of a line are due: normal gives way to high for a second, low to all for ten."""
     kind: Literal["live", "record"] = "live"
     """Whether the reply is of now, or a sample that the instrument stored."""
     doc: Text | None = None
