@@ -34,10 +34,10 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
 
     told = []
     worst = 0
-    for name, loaded in _loads(files, folders):
+    for name, loaded in loads(files, folders):
         missing = without_example(loaded)
         # The map of a generic driver is the site's, so that there are no bytes to show.
-        excused = loaded.driver is not None and getattr(loaded.driver.file, "generic", False)
+        excused = loaded.driver is not None and loaded.driver.generic
         code = WRONG_INPUT if loaded.errors else SAID_NO if missing and not excused else 0
         worst = max(worst, code)
         if as_json:
@@ -54,7 +54,8 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     sys.exit(worst)
 
 
-def _loads(files: tuple[str, ...], folders: tuple[Path, ...]) -> Iterator[tuple[str, DriverLoad]]:
+def loads(files: tuple[str, ...], folders: tuple[Path, ...]) -> Iterator[tuple[str, DriverLoad]]:
+    """Each file that is named on the command line (a file, a folder of them, an id, - for stdin), loaded."""
     from labmon.config.errors import ConfigError
     from labmon.drivers.catalogue import Catalogue
     from labmon.drivers.load import DriverLoad, load_driver

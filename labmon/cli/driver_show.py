@@ -44,7 +44,8 @@ def _page(found: dict[str, Any]) -> Iterator[Text]:
     from rich.text import Text
 
     manual = found["manual"]
-    yield Text.assemble((found["title"], "bold"))
+    for line in _wrapped(found["title"], 0):
+        yield Text(line, style="bold")
     yield from _row("id", found["id"])
     yield from _row("models", ", ".join(found["models"]))
     yield from _row("class", found["class"])
