@@ -66,6 +66,10 @@ class CompiledQuery:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
         return self.answer(await self._asking.raws(link))
 
+    async def read(self, link: Link) -> Sequence[Raw]:
+        """Ask once; the raw values of all fields, for who looks at more than their meaning. Raises as `ask`."""
+        return await self._asking.raws(link)
+
     def decode(self, payloads: Sequence[bytes]) -> Answer:
         """The answer that these payloads of the steps make. Raises Garbled."""
         return self.answer(self._asking.decode(payloads))
