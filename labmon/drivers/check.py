@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,8 @@ from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
 from labmon.drivers.steps import Setting
-from labmon.drivers.variants import exclusive, variants
+from labmon.drivers.variants import exclusive, some_address, variants
+from labmon.links.pattern import Pattern, PatternError
 
 Report = Callable[..., None]
 """report(path, message, hint="", at_key=False)"""
@@ -38,7 +38,7 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _channel_ids(file, noted)
     _units(file, noted)
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
@@ -47,14 +47,6 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _examples(file, noted)
     if sound:
         _compiles(file, noted)
-
-
-def _some_address(file: grammar.DriverFile) -> int | str:
-    if file.address is None:
-        return 1
-    if file.address.default is not None:
-        return file.address.default
-    return "1" if file.address.from_ is None else file.address.from_
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
@@ -71,8 +63,8 @@ def _header(file: grammar.DriverFile, report: Report) -> None:
 
 def _regex(path: Path, pattern: str | None, report: Report) -> None:
     try:
-        re.compile(pattern or "")
-    except re.error as error:
+        Pattern((pattern or "").encode())
+    except PatternError as error:
         report(path, f"is no regular expression: {error}")
 
 
@@ -275,7 +267,7 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
 def _compiles(file: grammar.DriverFile, report: Report) -> None:
     """What only making the queries brings to light: units that do not go together in a computation."""
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         driver = CompiledDriver("check/check", file, "")
         for name, query in file.queries.items():
             if applies(query.when, setting.params):

@@ -33,6 +33,15 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
                 yield {**plain, name: choice}
 
 
+def some_address(file: grammar.DriverFile) -> int | str:
+    """An address that a device of the file may have: the default where it names one."""
+    if file.address is None:
+        return 1
+    if file.address.default is not None:
+        return file.address.default
+    return "1" if file.address.from_ is None else file.address.from_
+
+
 def exclusive(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
     """Whether no device has both parts: some parameter would need two values."""
     for name, wanted in (a or {}).items():
