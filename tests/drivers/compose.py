@@ -1,8 +1,8 @@
 """Write the exchanges of a driver file's composed examples, and its bad ones, by the independent encoder.
 
 `python tests/drivers/compose.py FILE` prints the bytes of every example that gives `raws`; with `--write` it puts them
-into the file, in the place of those that stand there. `--bad` prints examples to paste: a cut frame, a wrong checksum,
-an exception, each made of the first good example.
+into the file, in the place of those that stand there. `--bad` prints examples to paste, of what the file lacks: a cut
+frame, a wrong checksum, an exception, each made of the first good example.
 """
 
 from __future__ import annotations
@@ -96,9 +96,12 @@ def _function(sent: bytes, framing: str) -> int:
 
 
 def bad(document: dict[str, Any]) -> Iterator[str]:
-    """The lines of bad examples, made of the first good one."""
+    """The lines of the bad examples that the file lacks, made of its first good one."""
     example = next(e for e in document["examples"] if "raws" in e and "query" in e and "fails" not in e)
+    there = {e.get("fails") for e in document["examples"] if "query" in e}
     for what, exchanges, fails in spoiled(document, example):
+        if fails in there:
+            continue
         yield f"  - query: {example['query']}"
         yield f"    origin: {{composed: {what}}}"
         for key in ("framing", "address"):
