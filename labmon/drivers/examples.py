@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from labmon.drivers import grammar
+from labmon.drivers.asking import Asking
 from labmon.drivers.compile import CompiledDriver
-from labmon.drivers.driver import Answer, ChannelSpec, Outcome, WrongInstrument
+from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, Settings, WrongInstrument
+from labmon.drivers.guards import CompiledClock, CompiledGuard
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
@@ -59,19 +61,43 @@ def title_of(example: grammar.Example) -> str:
         for kind, text in (("printed", origin.printed), ("recorded", origin.recorded), ("composed", origin.composed))
         if text is not None
     )
-    return f"{example.query or 'identity'}: {kind} ({text})"
+    return f"{asked_of(example)}: {kind} ({text})"
 
 
-def target_of(driver: CompiledDriver, example: grammar.Example) -> CompiledQuery | CompiledIdentity:
-    """The query or identity that an example asks, for the device that it tells of. Raises ValueError."""
+def asked_of(example: grammar.Example) -> str:
+    """What an example asks: the query's name, `identity`, `guard`, `clock` or `set-clock`."""
+    if example.query is not None:
+        return example.query
+    if example.set_clock is not None:
+        return "set-clock"
+    return "identity" if example.identity else "guard" if example.guard else "clock"
+
+
+Target = CompiledQuery | CompiledIdentity | CompiledGuard | CompiledClock | Asking
+
+
+def target_of(driver: CompiledDriver, example: grammar.Example) -> Target:
+    """What an example asks, for the device that it tells of; for `set-clock` the asking that sets it.
+
+    Raises ValueError.
+    """
     framing = example.framing or driver.framings[0]
     setting = driver.setting(framing, example.address, example.params)
     if example.query is not None:
         return driver.query(example.query, setting)
-    identity = driver.identity(framing, example.address, example.params)
-    if identity is None:
-        raise ValueError("the file has no identity")
-    return identity
+    what = asked_of(example)
+    made: CompiledIdentity | CompiledGuard | CompiledClock | None
+    if what == "identity":
+        made = driver.identity(framing, example.address, example.params)
+    elif what == "guard":
+        made = driver.guard(framing, example.address, example.params)
+    else:
+        made = clock = driver.clock(framing, example.address, example.params)
+        if clock is not None and example.set_clock is not None:
+            return clock.setting(example.set_clock * 1_000_000_000)
+    if made is None:
+        raise ValueError(f"a device with these parameters has no {what}")
+    return made
 
 
 def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -> list[bytes]:
@@ -100,10 +126,8 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
             problems.append(f"exchange {number}: labmon sends {shown}")
     try:
         payloads = payloads_of(target.steps[:asked], example, framing)
-        if isinstance(target, CompiledIdentity):
-            found = target.decode(payloads)
-            if example.fails is None and found != example.found:
-                problems.append(f"found {found!r} instead of {example.found!r}")
+        if not isinstance(target, CompiledQuery):
+            problems += _beside(target, payloads, example)
         elif asked == len(target.steps):
             problems += _compare(target, target.decode(payloads), example)
     except (LinkError, WrongInstrument) as error:
@@ -114,6 +138,26 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
     if example.fails is not None:
         problems.append(f"does not fail as {example.fails}")
     return problems
+
+
+def _beside(target: Target, payloads: Sequence[bytes], example: grammar.Example) -> list[str]:
+    """What is not as an example of no query expects. Raises Garbled, WrongInstrument."""
+    pairs: list[tuple[str, object, object]] = []
+    decoded = target.decode(payloads)
+    if example.fails is not None:
+        return []
+    if isinstance(decoded, Identified):
+        pairs = [("found", decoded.text, example.found), ("variant", decoded.variant, example.variant or "")]
+    elif isinstance(decoded, Settings):
+        pairs = [
+            ("settings", dict(decoded.watched), example.settings),
+            ("wrong-mode", decoded.wrong, example.wrong_mode or ""),
+        ]
+    elif isinstance(decoded, int):
+        pairs = [("time", decoded // 1_000_000_000, example.time)]
+    elif decoded is None:
+        pairs = [("time", None, example.time)]
+    return [f"{name} {found!r} instead of {wanted!r}" for name, found, wanted in pairs if found != wanted]
 
 
 def _failure(error: Exception) -> str:

@@ -10,7 +10,7 @@ from labmon.drivers.given import ParamValue
 
 
 def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
-    """Parameters of the plain device, then of one for each further choice of each parameter.
+    """Parameters of the plain device, then of one for each further choice of each parameter, then of each variant.
 
     Choices are not combined with one another: the parts of a file that they switch are independent.
     """
@@ -26,6 +26,9 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
         for choice in choices:
             if plain.get(name) != choice:
                 yield {**plain, name: choice}
+    for variant in file.identity.variants if file.identity is not None else ():
+        if variant.params:
+            yield {**plain, **variant.params}
 
 
 def exclusive(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
