@@ -8,6 +8,7 @@ import labmon
 from labmon.cli.archive import backup, restore
 from labmon.cli.demonstrate import demo, simulate
 from labmon.cli.doctor import doctor
+from labmon.cli.driver import driver
 from labmon.cli.group import Group
 from labmon.cli.orders import alarm, device, reload, user
 from labmon.cli.sites import check, ingest, run, watch
@@ -31,6 +32,7 @@ main.add_command(device)
 main.add_command(reload)
 main.add_command(status)
 main.add_command(doctor)
+main.add_command(driver)
 main.add_command(user)
 main.add_command(backup)
 main.add_command(restore)

@@ -23,10 +23,10 @@ from labmon.drivers.check_guards import (
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import asked_of
-from labmon.drivers.given import Param, Ref, applies, value_of
+from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
 from labmon.drivers.steps import Setting
-from labmon.drivers.variants import exclusive, variants
+from labmon.drivers.variants import exclusive, some_address, variants
 
 Report = Callable[..., None]
 """report(path, message, hint="", at_key=False)"""
@@ -49,7 +49,7 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _channel_ids(file, noted)
     _units(file, noted)
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
@@ -63,14 +63,6 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _examples(file, noted)
     if sound:
         _compiles(file, noted)
-
-
-def _some_address(file: grammar.DriverFile) -> int | str:
-    if file.address is None:
-        return 1
-    if file.address.default is not None:
-        return file.address.default
-    return "1" if file.address.from_ is None else file.address.from_
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
@@ -112,7 +104,7 @@ def _when(path: Path, param: Param | None, name: str, wanted: Any, file: grammar
     if param is None:
         report(path, f"no parameter {name}", _known(name, file.params), at_key=True)
         return
-    for value in wanted if isinstance(wanted, list) else [wanted]:
+    for value in wanted if isinstance(wanted, list) else [] if wanted == ANY else [wanted]:
         try:
             param.accept(name, value)
         except ValueError as error:
@@ -157,14 +149,18 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
             codes: list[Any] = [channel.unit]
             if isinstance(channel.unit, Ref):
                 path = ("params", channel.unit.param, "choices")
-                codes = list(file.params[channel.unit.param].choices or [])
-                if not codes:
+                param = file.params[channel.unit.param]
+                codes = list(param.choices or [])
+                if not codes and param.example is not None:
+                    # Any unit of the table: what a site gives is checked when its device is made.
+                    path, codes = ("params", channel.unit.param, "example"), [param.example]
+                elif not codes:
                     report(("params", channel.unit.param), "a parameter that is a unit names its choices")
             for at, code in enumerate(codes):
                 try:
                     units.unit(str(code))
                 except units.UnknownUnit as error:
-                    report((*path, at) if isinstance(channel.unit, Ref) else path, str(error))
+                    report((*path, at) if path[-1] == "choices" else path, str(error))
 
 
 def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:
@@ -297,7 +293,7 @@ def _beside(
 def _compiles(file: grammar.DriverFile, report: Report) -> None:
     """What only making the queries brings to light: units that do not go together in a computation."""
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         driver = CompiledDriver("check/check", file, "")
         for name, query in file.queries.items():
             if applies(query.when, setting.params):

@@ -163,6 +163,8 @@ class Query(Strict):
 
     every: Period
     """How often it is asked, unless the site file says otherwise."""
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Who waits where several queries of a line are due: normal gives way to high for a second, low to all for ten."""
     kind: Literal["live", "record"] = "live"
     """Whether the reply is of now, or a sample that the instrument stored."""
     doc: Text | None = None
@@ -192,6 +194,10 @@ class DriverFile(Strict):
 
     labmon_driver: Literal[1]
     """Version of this format."""
+    extends: Text | None = None
+    """Another driver file (`maker/model`) that this one stands on: mappings are merged, all else is replaced."""
+    leave_out: list[Text] = []
+    """What is not taken over from it, by path: `queries.flow`, `identity`, `queries.air.channels.humidity`."""
     maker: Text
     """Who makes the instrument."""
     models: Annotated[list[Text], Limits(min_length=1)]
@@ -218,6 +224,9 @@ class DriverFile(Strict):
     """Byte and word order of fields that give none."""
     timing: Timing = Timing()
     """How long to wait, and how long to be quiet."""
+    generic: bool = False
+    """For a unit whose map the site file gives as parameters. Loads although a query has no example, and every reading
+    carries the flag `map not proven`. Left out: false."""
     single_reader: bool = False
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []
