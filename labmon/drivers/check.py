@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +26,7 @@ from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
 from labmon.drivers.steps import Setting
 from labmon.drivers.variants import exclusive, some_address, variants
+from labmon.links.pattern import Pattern, PatternError
 
 Report = Callable[..., None]
 """report(path, message, hint="", at_key=False)"""
@@ -79,8 +79,8 @@ def _header(file: grammar.DriverFile, report: Report) -> None:
 
 def _regex(path: Path, pattern: str | None, report: Report) -> None:
     try:
-        re.compile(pattern or "")
-    except re.error as error:
+        Pattern((pattern or "").encode())
+    except PatternError as error:
         report(path, f"is no regular expression: {error}")
 
 

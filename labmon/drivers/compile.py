@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from labmon.drivers.guards import CompiledClock, CompiledGuard
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Setting
+from labmon.links.pattern import Pattern
 
 
 class CompiledDriver:
@@ -84,7 +84,7 @@ class CompiledDriver:
         if address is None:
             raise ValueError(f"{self.id} needs an address")
         if allowed.pattern is not None:
-            if not isinstance(address, str) or re.fullmatch(allowed.pattern, address) is None:
+            if not isinstance(address, str) or Pattern(allowed.pattern.encode()).fullmatch(address.encode()) is None:
                 raise ValueError(f"address {address!r} does not match {allowed.pattern}")
             return address
         low, high = allowed.from_ or 0, allowed.to or 0

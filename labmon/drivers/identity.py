@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.steps import Setting
 from labmon.drivers.words import WordField
 from labmon.links.link import Link
+from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
 NEAR = 1e-6
@@ -37,7 +37,7 @@ class CompiledIdentity:
         index = self._asking.index
         self._show = [(name, index[name]) for name in identity.show if name in index]
         self._expect = [
-            (name, index[name], str(pattern))
+            (name, index[name], Pattern(str(pattern).encode()))
             for name, given_ in identity.expect.items()
             if name in index and (pattern := value_of(given_, setting.params)) is not None
         ]
@@ -72,8 +72,8 @@ class CompiledIdentity:
             if not _passes(test, raws[at]):
                 raise WrongInstrument(found, self._order(test, raws[at]))
         for name, at, pattern in self._expect:
-            if re.fullmatch(pattern, str(raws[at] if raws[at] is not None else "")) is None:
-                raise WrongInstrument(found, f"{name} {pattern}")
+            if pattern.fullmatch(str(raws[at] if raws[at] is not None else "").encode()) is None:
+                raise WrongInstrument(found, f"{name} {pattern.pattern.decode()}")
         for condition, wrong in self._wrong:
             if wrong(raws):
                 raise WrongInstrument(found, f"another {condition.field}")
