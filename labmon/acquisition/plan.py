@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol, get_args
 
 from labmon import units
+from labmon.acquisition.variants import column_scaling, variant_plans
 from labmon.config.site import ChannelConfig, DeviceConfig, LineConfig, Profile, Site
-from labmon.drivers.driver import ChannelSpec, Driver, Identity, Query
+from labmon.drivers.driver import ChannelSpec, DeviceClock, Driver, Guard, Identity, Query
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.opening import Framing
 from labmon.model.exchange import Column, Layout
@@ -63,6 +64,8 @@ class QueryPlan:
     every: float
     layout: Layout
     slots: tuple[Slot, ...]
+    waits: float = 1.0
+    """Seconds that it lets other queries of the line go first when it is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,12 @@ class DevicePlan:
     timeout: float | None
     address: int | str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    guard: Guard | None = None
+    clock: DeviceClock | None = None
+    set_clock: bool = False
+    """Whether the instrument's clock may be set."""
+    variants: Mapping[str, DevicePlan] = field(default_factory=dict)
+    """The same device by what it says of itself: the same channels, asked with other parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +235,12 @@ class _Planner:
         try:
             queries = driver.queries(framing, config.address, config.params)
             identity = driver.identity(framing, config.address, config.params)
+            guard = driver.guard(framing, config.address, config.params)
+            clock = driver.clock(framing, config.address, config.params)
         except ValueError as error:
             self.report(path, str(error))
             return None
-        if not driver.proven and not driver.id.startswith("generic/"):
+        if not driver.proven and not driver.generic:
             self.report((*path, "driver"), f"{driver.id} has a query without an example and does not load into service")
             return None
         for name in set(config.every) - {q.name for q in queries}:
@@ -245,7 +256,25 @@ class _Planner:
         self.devices[config.id] = Device(
             config.id, config.name, config.area, line.id, driver.id, config.asset, keys, config.instruction
         )
-        return DevicePlan(config.id, driver, identity, plans, config.timeout, config.address, config.params)
+        device = DevicePlan(
+            config.id,
+            driver,
+            identity,
+            plans,
+            config.timeout,
+            config.address,
+            config.params,
+            guard,
+            clock,
+            config.set_clock,
+        )
+        if config.set_clock and (clock is None or not clock.can_be_set):
+            self.report((*path, "set-clock"), f"{driver.id} does not know how to set the instrument's clock")
+        try:
+            return replace(device, variants=variant_plans(device, framing))
+        except ValueError as error:
+            self.report((*path, "driver"), f"{driver.id}: {error}")
+            return None
 
     def _wanted(
         self, path: Path, config: DeviceConfig, queries: Sequence[Query]
@@ -289,7 +318,7 @@ class _Planner:
         if not slots:
             return None
         layout = Layout(f"{config.id}.{query.name}", tuple(columns))
-        return QueryPlan(query, every, layout, tuple(slots))
+        return QueryPlan(query, every, layout, tuple(slots), getattr(query, "waits", 1.0))
 
     def _channel(
         self,
@@ -316,7 +345,6 @@ class _Planner:
                 offset * channel.calibration.gain + channel.calibration.offset,
             )
         profile = self._profile(path, channel, unit)
-        identity = scale == 1.0 and offset == 0.0
         column = Column(
             key,
             device.area,
@@ -325,8 +353,7 @@ class _Planner:
             spec.kind,
             unit,
             spec.raw_type,
-            spec.scale if identity else spec.scale * scale,
-            spec.offset if identity else spec.offset * scale + offset,
+            *column_scaling(spec, scale, offset),
         )
         self.channels[key] = Channel(
             key,

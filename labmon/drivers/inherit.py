@@ -49,6 +49,8 @@ class Inheritance:
                         parsed, ("leave-out", index), f"{wanted} has no {name}", did_you_mean(str(name), _paths(below))
                     )
             parsed.data = _merged(below, own)
+            if "examples" not in own:
+                _drop_examples(parsed.data)
             mark = parsed.positions.key(("extends",))
             for key in parsed.data:
                 if not parsed.positions.known((key,)):
@@ -103,6 +105,17 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         under = found.get(key)
         found[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return found
+
+
+def _drop_examples(data: dict[str, Any]) -> None:
+    """Examples that were taken over go with the query or identity that was left out."""
+    examples, queries = data.get("examples"), data.get("queries")
+    if isinstance(examples, list) and isinstance(queries, dict):
+        examples[:] = [
+            one
+            for one in examples
+            if not isinstance(one, dict) or ("identity" in data if one.get("identity") else one.get("query") in queries)
+        ]
 
 
 def _remove(data: dict[str, Any], names: list[str]) -> bool:

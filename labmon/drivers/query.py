@@ -7,7 +7,7 @@ from typing import Literal
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
-from labmon.drivers.driver import Answer, ChannelSpec, Outcome
+from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
 from labmon.drivers.steps import Setting
 from labmon.drivers.values import raws_of
@@ -15,6 +15,8 @@ from labmon.links.link import Link
 from labmon.model.reading import Raw
 
 _NS = 1_000_000_000
+WAITS = {"high": 0.0, "normal": 1.0, "low": 10.0}
+"""Seconds that a query that is due lets others go first. Bounded, so that none waits for ever."""
 
 
 class CompiledQuery:
@@ -27,6 +29,7 @@ class CompiledQuery:
     def __init__(self, name: str, query: grammar.Query, setting: Setting) -> None:
         self.name = name
         self.every = query.every
+        self.waits = WAITS[query.priority]
         self.kind: Literal["live", "record"] = query.kind
         self._asking = Asking(query.requests, setting)
         self.steps = self._asking.steps
@@ -58,6 +61,7 @@ class CompiledQuery:
             specs.append(spec)
         self.channels = tuple(specs)
         self._record = query.record
+        self._alive = [(one.field, index[one.field], one.within) for one in query.alive if one.field in index]
 
     async def ask(self, link: Link) -> Answer:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
@@ -81,6 +85,8 @@ class CompiledQuery:
             if isinstance(time, (int, float)) and time == time:
                 answer.time = int(time) * _NS
                 answer.key = "/".join(str(raws[index[name]]) for name in self._record.key)
+        if self._alive:
+            answer.signs = [Sign(name, raws[at], within) for name, at, within in self._alive]
         return answer
 
     @staticmethod

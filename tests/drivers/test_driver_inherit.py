@@ -45,7 +45,7 @@ queries:
 examples:
   - query: temperature
     origin: {printed: "T-1 manual, p. 13"}
-    exchanges: [{sent: "01 04 00 01 00 01 60 0A", got: "01 04 02 01 71 79 24"}]
+    exchanges: [{sent: "01 04 00 01 00 01 60 0A", got: "01 04 02 01 71 78 84"}]
     readings: {temperature: 36.9}
   - query: humidity
     origin: {printed: "T-1 manual, p. 13"}
@@ -64,7 +64,7 @@ queries:
 examples:
   - query: temperature
     origin: {printed: "T-2 manual, p. 4"}
-    exchanges: [{sent: "01 04 00 01 00 01 60 0A", got: "01 04 02 01 71 79 24"}]
+    exchanges: [{sent: "01 04 00 01 00 01 60 0A", got: "01 04 02 01 71 78 84"}]
     readings: {temperature: 36.9}
 """
 
