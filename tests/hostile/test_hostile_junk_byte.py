@@ -1,4 +1,4 @@
-"""One junk byte costs at most one exchange, for every unit id: before, in and after the reply, and between exchanges."""
+"""One junk byte costs at most one exchange, for every unit id: before, in, after the reply, and between exchanges."""
 
 from __future__ import annotations
 
