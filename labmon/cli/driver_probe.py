@@ -174,12 +174,15 @@ def _probe(
 ) -> int:
     from labmon.cli.driver_probed import page, told
     from labmon.cli.paper import show
-    from labmon.drivers.probing import Probe, probe
+    from labmon.drivers.probing import Probe, Subject, probe
 
     found = Probe()
 
     async def body(link: Watched) -> None:
-        await probe(target.driver, target.setting, link, found, names=names, times=times, allow_effects=allow_effects)
+        subject = Subject(
+            target.driver, target.framing, target.setting.address, target.given, link, allow_effects=allow_effects
+        )
+        await probe(subject, found, names=names, times=times)
 
     why = _talk(target, body)
     recorded: list[str] = []
@@ -211,7 +214,7 @@ def _record(target: Target, found: Probe, serial_number: str | None) -> tuple[li
     if found.identity_error:
         return [], f"not recorded: {found.identity_error}"
     origin = f"unit {unit}, {dt.datetime.now().astimezone().date().isoformat()}"
-    made = blocks(target.driver, target.setting, found, origin)
+    made = blocks(target.driver, found.setting or target.setting, found, origin)
     if not made:
         return [], "nothing to record: no whole answer that the file does not show already"
     try:

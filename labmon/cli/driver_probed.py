@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labmon.cli.driver_target import Target
     from labmon.drivers.probing import OrderView, Probe, QueryProbe
     from labmon.drivers.scanning import Scan
+    from labmon.drivers.steps import Setting
     from labmon.drivers.watched import Seen
 
 _BYTES = 16
@@ -39,10 +40,15 @@ def told(target: Target, found: Probe) -> dict[str, Any]:
         "identity": {
             "asked": bool(found.identity_exchanges),
             "found": found.identity,
+            "variant": found.variant or None,
             "error": found.identity_error or None,
             "exchanges": [_exchange(seen, target.framing) for seen in found.identity_exchanges],
         },
-        "queries": [_query(target, query) for query in found.queries],
+        "settings": found.settings,
+        "settings-error": found.guard_error or None,
+        "clock-ahead": found.clock_ahead,
+        "clock-error": found.clock_error or None,
+        "queries": [_query(target, query, found.setting or target.setting) for query in found.queries],
         "lost": found.lost or None,
     }
 
@@ -59,14 +65,14 @@ def _exchange(seen: Seen, framing: str) -> dict[str, Any]:
     return row
 
 
-def _query(target: Target, one: QueryProbe) -> dict[str, Any]:
+def _query(target: Target, one: QueryProbe, setting: Setting) -> dict[str, Any]:
     from labmon.drivers.given import applies
     from labmon.drivers.probing import outcomes, timing
 
     times = timing(one.times)
     channels_ = target.driver.file.queries[one.name].channels
-    said = {channel.id: channel for channel in channels_ if applies(channel.when, target.setting.params)}
-    query = target.driver.query(one.name, target.setting)
+    said = {channel.id: channel for channel in channels_ if applies(channel.when, setting.params)}
+    query = target.driver.query(one.name, setting)
     specs = {spec.id: spec for spec in query.channels}
     channels = []
     for name, outcome in outcomes(query, one.answer) if one.answer is not None else ():
@@ -139,11 +145,27 @@ def page(found: Mapping[str, Any]) -> Iterator[Text]:
             yield from _wrapped("says", identity["found"], _BAD if identity["error"] else _GOOD)
         if identity["error"]:
             yield from _wrapped("NOT IT", identity["error"], _BAD)
+        if identity["variant"]:
+            yield from _wrapped("variant", identity["variant"], _GOOD)
+    yield from _guards(found)
     for query in found["queries"]:
         yield Text()
         yield from _query_page(query)
     if found["lost"]:
         yield from _wrapped("LOST", found["lost"], _BAD)
+
+
+def _guards(found: Mapping[str, Any]) -> Iterator[Text]:
+    if found["settings"]:
+        yield from _wrapped("set to", ", ".join(f"{name} {raw}" for name, raw in found["settings"].items()), "")
+    if found["settings-error"]:
+        yield from _wrapped("SETTINGS", found["settings-error"], _BAD)
+    if found["clock-ahead"] is not None:
+        seconds = found["clock-ahead"]
+        said = f"{abs(seconds):.1f} s {'ahead of' if seconds >= 0 else 'behind'} this machine's"
+        yield from _wrapped("clock", said, _BAD if found["clock-error"] else "")
+    if found["clock-error"]:
+        yield from _wrapped("CLOCK", found["clock-error"], _BAD)
 
 
 def _query_page(query: Mapping[str, Any]) -> Iterator[Text]:

@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
@@ -45,6 +45,8 @@ class Target:
     path: Path | None
     """The driver's file, where it is one that may be written to."""
     setting: Setting
+    given: dict[str, Any]
+    """The parameters that are set, and not by the file."""
     endpoint: Endpoint
     framing: Framing
     quiet: float
@@ -61,14 +63,17 @@ def target_or_exit(given: Given) -> Target:
     driver = driver_or_exit(given.target, given.folders)
     framing = given.framing or _framing(driver, tcp=given.host is not None)
     try:
-        setting = driver.setting(framing, typed_address(given.address), typed_params(driver, given.params))
+        params = typed_params(driver, given.params)
+        setting = driver.setting(framing, typed_address(given.address), params)
         endpoint = _endpoint(given, driver)
         if framing == "modbus-tcp" and given.port is not None:
             raise ValueError(f"modbus-tcp does not run on a serial port; {driver.id} speaks {_or(driver)}")
     except ValueError as error:
         fail(str(error), WRONG_INPUT)
     path = Path(given.target)
-    return Target(driver, path if path.is_file() else None, setting, endpoint, cast("Framing", framing), 0.0, None)
+    return Target(
+        driver, path if path.is_file() else None, setting, params, endpoint, cast("Framing", framing), 0.0, None
+    )
 
 
 def _or(driver: CompiledDriver) -> str:
@@ -154,6 +159,7 @@ def _device(given: Given) -> Target:
         driver,
         None if path is None or path.is_relative_to(shipped_folder()) else path,
         driver.setting(line.framing, device.address, device.params),
+        dict(device.params),
         line.endpoint,
         line.framing,
         line.quiet,

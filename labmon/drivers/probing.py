@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 from labmon.drivers import grammar
 from labmon.drivers.compile import CompiledDriver
@@ -73,9 +74,20 @@ class Probe:
 
     identity: str | None = None
     """What the instrument said of itself."""
+    variant: str = ""
+    """The variant that it is thereby; empty where the file has none."""
     identity_error: str = ""
     identity_exchanges: list[Seen] = field(default_factory=list)
     queries: list[QueryProbe] = field(default_factory=list)
+    setting: Setting | None = None
+    """The device that the queries were asked as; not until the identity was."""
+    settings: dict[str, Raw] | None = None
+    """Of the guard: the settings that are watched."""
+    guard_error: str = ""
+    """What is set otherwise than the file expects, or why that is not known."""
+    clock_ahead: float | None = None
+    """Seconds by which its clock is ahead of ours."""
+    clock_error: str = ""
     lost: str = ""
     """The port or connection was lost meanwhile."""
 
@@ -108,48 +120,65 @@ def _writes(allowed: grammar.AllowedWrite, one: grammar.Request, setting: Settin
     return bool(allowed.holding == setting.value(one.at))
 
 
-async def probe(
-    driver: CompiledDriver,
-    setting: Setting,
-    link: Watched,
-    found: Probe,
-    *,
-    names: Sequence[str] = (),
-    times: int = 5,
-    allow_effects: bool = False,
-) -> None:
-    """Ask identity and queries over an open link, each query `times` times (once where it has effects).
+@dataclass(slots=True)
+class Subject:
+    """Whom a probe asks. `given` are the parameters that a person or the site file sets."""
+
+    driver: CompiledDriver
+    framing: str
+    address: int | str | None
+    given: Mapping[str, Any]
+    link: Watched
+    allow_effects: bool = False
+
+    @property
+    def setting(self) -> Setting:
+        """What is known of the device, the parameters of its variant included."""
+        return self.driver.setting(self.framing, self.address, self.given)
+
+    def may(self, requests: Sequence[grammar.Request]) -> bool:
+        """Whether these requests may be asked."""
+        return self.allow_effects or not effects_of(requests, self.setting)
+
+
+async def probe(subject: Subject, found: Probe, *, names: Sequence[str] = (), times: int = 5) -> None:
+    """Ask identity, guard, clock and queries over an open link, each query `times` times (once where it has effects).
 
     What comes is put into `found` as it comes, so that an interrupted probe has what it saw. Raises nothing for what
     instrument and line do.
     """
+    file = subject.driver.file
     try:
-        await _identify(driver, setting, link, found, allow_effects=allow_effects)
-        for name, query in driver.file.queries.items():
+        await _identify(subject, found)
+        if not names:
+            await _guard(subject, found)
+            await _clock(subject, found)
+        found.setting = setting = subject.setting
+        for name, query in file.queries.items():
             if applies(query.when, setting.params) and (not names or name in names):
                 one = QueryProbe(name)
                 found.queries.append(one)
                 effects = effects_of(query.requests, setting)
-                if effects and not allow_effects:
+                if effects and not subject.allow_effects:
                     one.effects = effects
                     continue
                 for _ in range(1 if effects else times):
-                    await _ask(driver, driver.query(name, setting), setting, link, one)
+                    await _ask(subject.driver.query(name, setting), setting, subject.link, one)
     except LinkLost as lost:
         found.lost = lost.reason
 
 
-async def _identify(
-    driver: CompiledDriver, setting: Setting, link: Watched, found: Probe, *, allow_effects: bool
-) -> None:
-    identity = driver.identity(setting.framing, setting.address, setting.params)
-    if identity is None or driver.file.identity is None:
+async def _identify(subject: Subject, found: Probe) -> None:
+    """Who it is; a variant decides parameters of all that follows."""
+    identity = subject.driver.identity(subject.framing, subject.address, subject.given)
+    said = subject.driver.file.identity
+    if identity is None or said is None or not subject.may(said.requests):
         return
-    if effects_of(driver.file.identity.requests, setting) and not allow_effects:
-        return
-    link.seen.clear()
+    subject.link.seen.clear()
     try:
-        found.identity = await identity.check(link)
+        identified = await identity.check(subject.link)
+        found.identity, found.variant = identified.text, identified.variant
+        subject.given = {**subject.given, **identity.variants.get(identified.variant, {})}
     except LinkLost:
         raise
     except WrongInstrument as wrong:
@@ -157,10 +186,44 @@ async def _identify(
     except LinkError as error:
         found.identity_error = error.reason
     finally:
-        found.identity_exchanges = list(link.seen)
+        found.identity_exchanges = list(subject.link.seen)
 
 
-async def _ask(driver: CompiledDriver, query: CompiledQuery, setting: Setting, link: Watched, one: QueryProbe) -> None:
+async def _guard(subject: Subject, found: Probe) -> None:
+    guard, said = subject.driver.guard(subject.framing, subject.address, subject.given), subject.driver.file.guard
+    if guard is None or said is None or not subject.may(said.requests):
+        return
+    try:
+        settings = await guard.ask(subject.link)
+    except LinkLost:
+        raise
+    except LinkError as error:
+        found.guard_error = error.reason
+    else:
+        found.settings, found.guard_error = dict(settings.watched), settings.wrong
+
+
+async def _clock(subject: Subject, found: Probe) -> None:
+    clock, said = subject.driver.clock(subject.framing, subject.address, subject.given), subject.driver.file.clock
+    if clock is None or said is None or not subject.may(said.requests):
+        return
+    asked = time.time_ns()
+    try:
+        shown = await clock.ask(subject.link)
+    except LinkLost:
+        raise
+    except LinkError as error:
+        found.clock_error = error.reason
+    else:
+        if shown is None:
+            found.clock_error = "shows no time"
+        else:
+            found.clock_ahead = (shown - (asked + time.time_ns()) / 2) / 1e9
+            if abs(found.clock_ahead) > clock.at_most:
+                found.clock_error = "further off than the file allows"
+
+
+async def _ask(query: CompiledQuery, setting: Setting, link: Watched, one: QueryProbe) -> None:
     link.seen.clear()
     one.asked += 1
     try:
@@ -181,7 +244,7 @@ async def _ask(driver: CompiledDriver, query: CompiledQuery, setting: Setting, l
     one.refused = error.startswith("refused")
     if answer is not None:
         one.raws = dict(zip(query.fields, raws, strict=True))
-        one.orders = list(_orders(query, driver.file.queries[query.name], setting, exchanges))
+        one.orders = list(_orders(query, setting.file.queries[query.name], setting, exchanges))
 
 
 def _orders(

@@ -320,14 +320,14 @@ def test_ctrl_c_ends_a_scan_and_leaves_the_port_free(sensor: Bench) -> None:
     name, port = sensor.place
     command = [sys.executable, "-m", "labmon", "driver", "probe", "hamilton/visiferm", name, port]
     with subprocess.Popen(
-        [*command, "--scan", "units", "1-247", "--timeout", "200 ms"],
+        [*command, "--scan", "holding", "2090-3089"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        until(lambda: sensor.line.instruments.served > 0)
+        until(lambda: sensor.line.instruments.served > 2)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert "unit   1  answers" in out
+    assert "2090  0020" in out
     assert "interrupted" in err
     assert "Traceback" not in err
     serial.Serial(port, exclusive=True).close()
