@@ -27,12 +27,25 @@ from labmon.drivers.grammar_fields import (
     TextType,
     WordType,
 )
-from labmon.drivers.grammar_wire import Checksum, Frame, LengthField, Request
+from labmon.drivers.grammar_wire import (
+    Action,
+    Checksum,
+    Escape,
+    Frame,
+    LengthField,
+    Merge,
+    Request,
+    Retry,
+    Sent,
+    Session,
+    Until,
+)
 
 __all__ = [
     "FORM_HEX",
     "FORM_NUMBER",
     "FORM_TIME",
+    "Action",
     "Address",
     "AllowedWrite",
     "BadWhen",
@@ -42,6 +55,7 @@ __all__ = [
     "Condition",
     "CountsPerVolume",
     "DriverFile",
+    "Escape",
     "Example",
     "Exchange",
     "Field",
@@ -49,16 +63,20 @@ __all__ = [
     "Identity",
     "LengthField",
     "Manual",
+    "Merge",
     "Order",
     "Origin",
     "Query",
     "Record",
     "Request",
+    "Retry",
     "Scaled",
     "Sentinel",
     "Serial",
+    "Session",
     "TextType",
     "Timing",
+    "Until",
     "WordType",
 ]
 
@@ -120,16 +138,34 @@ class Timing(Strict):
     after_reply: Duration = 0.0
     """Quiet time after a reply."""
     after_write: Duration = 0.0
-    """Quiet time after a write."""
+    """Quiet time after a write, and after what changes the instrument."""
+    after_connect: Annotated[Duration, Limits(le=60.0)] = 0.0
+    """Quiet time between the opening of the line and the first request."""
+    between_characters: Annotated[Duration, Limits(le=10.0)] = 0.0
+    """Longest pause within a reply; after a longer one it is incomplete. 0: only the timeout counts."""
 
 
 class AllowedWrite(Strict):
-    """A register that requests of this file write, and what that does to the instrument (design: writes are denied)."""
+    """What requests of this file write, and what that does to the instrument (writes are denied unless listed)."""
 
-    holding: int
+    holding: int | None = None
     """The register, in the file's convention."""
+    coil: int | None = None
+    """The coil, in the file's convention."""
+    count: Annotated[int, Limits(ge=1, le=1968)] = 1
+    """So many registers or coils from there on."""
+    send: Sent | None = None
+    """The text or hex, exactly as the request has it under `send`."""
     effect: Text
     """What writing it does to the instrument."""
+
+    @model_validator(mode="after")
+    def _one(self) -> AllowedWrite:
+        if sum(x is not None for x in (self.holding, self.coil, self.send)) != 1:
+            raise ValueError("a write that is allowed is exactly one of holding, coil and send")
+        if self.send is not None and "count" in self.model_fields_set:
+            raise ValueError("count belongs to holding and coil")
+        return self
 
 
 class Record(Strict):
@@ -212,6 +248,13 @@ class DriverFile(Strict):
     """Byte and word order of fields that give none."""
     timing: Timing = Timing()
     """How long to wait, and how long to be quiet."""
+    session: Session | None = None
+    """What is sent to open, wake and close the conversation (framings text and binary)."""
+    select: Sent | None = None
+    """Framings text and binary: what is sent ahead of the requests when another unit was spoken to last on this line;
+    it is sent as it stands, and nothing answers it. Placeholders as in `send`: `{address+0x80:byte}`."""
+    retry: Annotated[list[Retry], Limits(max_length=8)] = []
+    """What is asked again at once, and how often; without a rule nothing is. Retries are counted in the health."""
     single_reader: bool = False
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []
