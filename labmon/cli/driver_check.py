@@ -32,8 +32,8 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     """
     told = []
     worst = 0
-    for name, loaded in _loads(files, folders):
-        code = WRONG_INPUT if loaded.errors else SAID_NO if loaded.warnings else 0
+    for name, loaded in loads(files, folders):
+        code = WRONG_INPUT if loaded.errors else 0 if loaded.fit else SAID_NO
         worst = max(worst, code)
         if as_json:
             told.append(
@@ -55,7 +55,8 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     sys.exit(worst)
 
 
-def _loads(files: tuple[str, ...], folders: tuple[Path, ...]) -> Iterator[tuple[str, DriverLoad]]:
+def loads(files: tuple[str, ...], folders: tuple[Path, ...]) -> Iterator[tuple[str, DriverLoad]]:
+    """Each file that is named on the command line (a file, a folder of them, an id, - for stdin), loaded."""
     from labmon.config.errors import ConfigError
     from labmon.drivers.catalogue import Catalogue
     from labmon.drivers.load import DriverLoad, load_driver
@@ -91,7 +92,7 @@ def _from_stdin() -> DriverLoad:
 def _verdict(loaded: DriverLoad) -> str:
     if loaded.errors:
         return many(len(loaded.errors), "mistake")
-    if loaded.warnings:
+    if not loaded.fit:
         return f"no mistake, but not fit for service yet: {many(len(loaded.warnings), 'notice')}"
     return "no mistake"
 

@@ -68,6 +68,10 @@ class Positions:
         """Where the value stands; for what is not in the file the key of what should hold it."""
         return self._values[path] if path in self._values else self.key(path)
 
+    def known(self, path: Path) -> bool:
+        """Whether something stands at `path` in the file itself."""
+        return path in self._values
+
 
 def path_text(path: Path, data: object) -> str:
     """A path for people: an item of a list goes by its id where it has one, else by its index."""

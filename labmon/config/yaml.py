@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from labmon.config.builder import Parsed
 from labmon.config.errors import ConfigError, Path, Positions, path_text
 from labmon.config.parse import MAX_CHARACTERS, parse
 from labmon.config.translate import config_errors
@@ -34,11 +36,20 @@ class Loaded(Generic[M]):
         return ConfigError(self.file, mark.line, mark.column, path_text(path, self.data), message, hint)
 
 
-def load_model(path: FilePath, model: type[M], *, text: str | None = None, refuse_empty: bool = False) -> Loaded[M]:
+def load_model(
+    path: FilePath,
+    model: type[M],
+    *,
+    text: str | None = None,
+    refuse_empty: bool = False,
+    prepare: Callable[[Parsed], None] | None = None,
+) -> Loaded[M]:
     """Load a file, or its `text` where that is already at hand, into a model.
 
     All mistakes are in `errors`, in the order of the file: what cannot be read, is no YAML, or does not fit the model.
     With `refuse_empty` a key without a value is one of them, so that a forgotten value is not taken for a left-out key.
+    `prepare` may change what was read (data, positions, errors) before it is checked against the model; data of None is
+    not checked any more.
     """
     file = str(path)
     if text is None:
@@ -57,6 +68,12 @@ def load_model(path: FilePath, model: type[M], *, text: str | None = None, refus
         skip |= set(empty)
         hint = "give it one, or take the key out"
         loaded.errors += [loaded.error(p, "has no value", hint, at_key=True) for p in empty if p not in parsed.broken]
+    if prepare is not None:
+        prepare(parsed)
+        loaded.data = parsed.data
+        if parsed.data is None:
+            loaded.errors.sort()
+            return loaded
     try:
         checked = model.model_validate(parsed.data)
     except ValidationError as error:

@@ -182,6 +182,8 @@ class Query(Strict):
 
     every: Period
     """How often it is asked, unless the site file says otherwise."""
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Who waits where several queries of a line are due: normal gives way to high for a second, low to all for ten."""
     kind: Literal["live", "record"] = "live"
     """Whether the reply is of now, or a sample that the instrument stored."""
     doc: Text | None = None
@@ -222,6 +224,10 @@ class DriverFile(Strict):
 
     labmon_driver: Literal[1]
     """Version of this format."""
+    extends: Text | None = None
+    """Another driver file (`maker/model`) that this one stands on: mappings are merged, all else is replaced."""
+    leave_out: list[Text] = []
+    """What is not taken over from it, by path: `queries.flow`, `identity`, `queries.air.channels.humidity`."""
     maker: Text
     """Who makes the instrument."""
     models: Annotated[list[Text], Limits(min_length=1)]
@@ -255,6 +261,9 @@ class DriverFile(Strict):
     it is sent as it stands, and nothing answers it. Placeholders as in `send`: `{address+0x80:byte}`."""
     retry: Annotated[list[Retry], Limits(max_length=8)] = []
     """What is asked again at once, and how often; without a rule nothing is. Retries are counted in the health."""
+    generic: bool = False
+    """For a unit whose map the site file gives as parameters. Loads although a query has no example, and every reading
+    carries the flag `map not proven`. Left out: false."""
     single_reader: bool = False
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []

@@ -10,6 +10,7 @@ from labmon.config.yaml import Loaded, load_model
 from labmon.drivers.check import check
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.grammar import DriverFile
+from labmon.drivers.inherit import Inheritance
 
 
 @dataclass(slots=True)
@@ -20,10 +21,16 @@ class DriverLoad:
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
 
+    @property
+    def fit(self) -> bool:
+        """Whether it loads into service: no errors, and every query shown by an example, or a generic file."""
+        return self.driver is not None and (self.driver.proven or self.driver.generic)
+
 
 def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
     """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
-    loaded = load_model(path, DriverFile, text=text, refuse_empty=True)
+    inheritance = Inheritance(path)
+    loaded = load_model(path, DriverFile, text=text, refuse_empty=True, prepare=inheritance)
     if loaded.model is None:
         return DriverLoad(None, loaded.errors)
     # Told once, though found for each choice of the parameters.
@@ -35,11 +42,18 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
     check(loaded.model, report)
     if errors:
         return DriverLoad(None, sorted(errors.values()))
-    driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, loaded.text)
+    source = loaded.text + "".join(
+        f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
+    )
+    driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source)
     return DriverLoad(driver, warnings=_warnings(loaded, loaded.model))
 
 
 def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:
+    if file.generic:
+        return [
+            loaded.error(("generic",), "the map is the site file's: each reading carries `map not proven`", at_key=True)
+        ]
     shown = {e.query for e in file.examples if e.readings is not None}
     return [
         loaded.error(("queries", name), "has no example, so the driver does not load into service", at_key=True)

@@ -1,4 +1,4 @@
-"""The reference page of the driver file's keys, made from the grammar itself: each key, what it may be, what it says."""
+"""The reference page of the driver file's keys, made from the grammar itself: what each may be, and what it says."""
 
 from __future__ import annotations
 
