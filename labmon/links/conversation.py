@@ -194,6 +194,7 @@ class Conversation:
             self._transport.write(frame)
             # Until then it is on the wire, and nobody else's turn.
             self._last_byte = self._sent + len(frame) * self._timing.character
+            self._waiter = None
             return b""
         timer = loop.call_later(timeout, self._expired, timeout, waiter, False)
         try:
@@ -381,6 +382,8 @@ class Conversation:
         try:
             if self._turn is not None:
                 self._turn.received(data)
+                if waiter.done():
+                    return
             payload = request.match(buffer, self._transaction)
         except Exception as error:  # noqa: BLE001 - a fault in a matcher must reach its caller, not the loop
             waiter.set_exception(error)
