@@ -9,7 +9,7 @@ from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import WrongInstrument
 from labmon.drivers.given import applies, value_of
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.links.link import Link
 from labmon.model.reading import Raw
 

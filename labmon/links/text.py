@@ -20,6 +20,7 @@ from labmon.links.frame import (
     Terminated,
 )
 from labmon.links.link import Manner
+from labmon.links.pattern import Pattern
 from labmon.links.transform import Transform, received, sent
 
 __all__ = [
@@ -55,7 +56,7 @@ class TextRequest:
     `between` comes before its end is incomplete. `reply_size` is an estimate for the timeout's floor.
     """
 
-    __slots__ = ("_error", "_echo", "_expect", "_form", "_frame", "_line", "_sent", "manner", "size")
+    __slots__ = ("_echo", "_error", "_expect", "_form", "_frame", "_line", "_sent", "manner", "size")
 
     def __init__(
         self,
@@ -70,8 +71,8 @@ class TextRequest:
         transforms: tuple[Transform, ...] = (),
         echo: bool | Echo = False,
         between: float = 0.0,
-        expect: re.Pattern[bytes] | None = None,
-        error: re.Pattern[bytes] | None = None,
+        expect: re.Pattern[bytes] | Pattern | None = None,
+        error: re.Pattern[bytes] | Pattern | None = None,
         reply_size: int = 32,
     ) -> None:
         out = FrameForm(FixedLength(1, terminator), _checks(request_check), starts, transforms)
@@ -117,7 +118,7 @@ class TextRequest:
             try:
                 stop = form.stop(rest, at)
                 if stop is None:
-                    if not isinstance(form.end, Terminated):
+                    if not isinstance(form.end, (Terminated, Idle)):
                         self._refuse_if_error(rest[at:])
                     break
                 payloads.append(self._payload(rest[at:stop]))
@@ -178,7 +179,7 @@ class TextRequest:
     def _refuse_if_error(self, payload: bytes) -> None:
         if self._error is None or (found := self._error.fullmatch(payload)) is None:
             return
-        code = found["code"] if "code" in self._error.groupindex else found[0]
+        code: bytes = found["code"] if "code" in self._error.groupindex else found[0]
         raise Refused(code.decode("ascii", "backslashreplace"))
 
 
@@ -216,7 +217,7 @@ class Prompted:
 
     __slots__ = ("_frame", "_prompt", "manner", "size")
 
-    def __init__(self, frame: bytes, prompt: re.Pattern[bytes], every: float, most: int) -> None:
+    def __init__(self, frame: bytes, prompt: re.Pattern[bytes] | Pattern, every: float, most: int) -> None:
         if not frame:
             raise ValueError("a request of no bytes")
         self._frame = frame
