@@ -10,6 +10,7 @@ from typing import Self
 from labmon.acquisition.plan import DevicePlan, QueryPlan
 from labmon.health.line import DeviceHealth
 from labmon.links.link import Link, Memory, Request
+from labmon.links.text import Prompted
 
 SLOT = 0.02
 """Grid of due times in seconds: a wake-up costs more than the Modbus in it, so polls share them."""
@@ -61,8 +62,7 @@ class TimedLink:
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
-        manner = request.manner
-        if manner is None or manner.most == 1:
+        if not isinstance(request, Prompted):  # how often that is sent follows from its time
             timeout = (self.fixed or timeout) * self.stretch
         timeout = min(timeout, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
@@ -141,6 +141,12 @@ class PolledDevice:
     reason: str = ""
     told_alive: bool = False
     """Whether the alarm engine knows, since start, that it answers (an alarm may have been left active)."""
+    asked: DevicePlan = field(init=False)
+    """How it is asked now: its plan, or that of the variant that it is."""
+
+    def __post_init__(self) -> None:
+        """Ask it plainly at first."""
+        self.asked = self.plan
 
     @property
     def resting(self) -> bool:
@@ -163,6 +169,13 @@ class PolledDevice:
     def tired(self) -> bool:
         """Whether it has failed so often in a row that it shall rest."""
         return self.failures >= FAILURES
+
+    def become(self, variant: str) -> None:
+        """Ask from now on as the variant that it says it is; an empty one is the plain device."""
+        self.asked = self.plan.variants.get(variant, self.plan)
+        self.health.variant = variant
+        for poll, query in zip(self.polls, self.asked.queries, strict=True):
+            poll.plan = query
 
     def forget_identity(self) -> None:
         """It has to be asked again who it is, where it can be."""

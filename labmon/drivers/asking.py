@@ -20,7 +20,7 @@ class Asking:
         timing = setting.file.timing
         self.timeout = timing.timeout
         found: list[Step] = []
-        self._timeouts: list[float] = []
+        self._timeouts: list[float | None] = []
         self._gaps: list[float] = []
         gap = timing.after_reply
         for request in requests:
@@ -29,7 +29,7 @@ class Asking:
             gap += request.wait or 0.0
             for one in steps(request, setting):
                 found.append(one)
-                self._timeouts.append(request.timeout or timing.timeout)
+                self._timeouts.append(request.timeout)
                 self._gaps.append(gap)
                 changed = request.write is not None or changes(request)
                 gap = max(timing.after_reply, timing.after_write if changed else 0.0, request.after or 0.0)
@@ -44,7 +44,7 @@ class Asking:
         found: list[Raw] = []
         try:
             for one, timeout, gap in zip(self.steps, self._timeouts, self._gaps, strict=True):
-                values = await one.ask(link, timeout, gap)
+                values = await one.ask(link, timeout or self.timeout, gap)
                 if len(self.steps) == 1 and not self._rest:
                     return values
                 found.extend(values)
