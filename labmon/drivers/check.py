@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,14 @@ from pydantic import BaseModel
 from labmon import units
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
+from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
-from labmon.drivers.given import Param, Ref, applies, value_of
+from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
 from labmon.drivers.steps import Setting
-from labmon.drivers.variants import exclusive, variants
+from labmon.drivers.variants import exclusive, some_address, variants
+from labmon.links.pattern import Pattern, PatternError
 
 Report = Callable[..., None]
 """report(path, message, hint="", at_key=False)"""
@@ -38,7 +39,7 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _channel_ids(file, noted)
     _units(file, noted)
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
@@ -47,14 +48,6 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _examples(file, noted)
     if sound:
         _compiles(file, noted)
-
-
-def _some_address(file: grammar.DriverFile) -> int | str:
-    if file.address is None:
-        return 1
-    if file.address.default is not None:
-        return file.address.default
-    return "1" if file.address.from_ is None else file.address.from_
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
@@ -71,8 +64,8 @@ def _header(file: grammar.DriverFile, report: Report) -> None:
 
 def _regex(path: Path, pattern: str | None, report: Report) -> None:
     try:
-        re.compile(pattern or "")
-    except re.error as error:
+        Pattern((pattern or "").encode())
+    except PatternError as error:
         report(path, f"is no regular expression: {error}")
 
 
@@ -92,7 +85,7 @@ def _when(path: Path, param: Param | None, name: str, wanted: Any, file: grammar
     if param is None:
         report(path, f"no parameter {name}", _known(name, file.params), at_key=True)
         return
-    for value in wanted if isinstance(wanted, list) else [wanted]:
+    for value in wanted if isinstance(wanted, list) else [] if wanted == ANY else [wanted]:
         try:
             param.accept(name, value)
         except ValueError as error:
@@ -137,23 +130,27 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
             codes: list[Any] = [channel.unit]
             if isinstance(channel.unit, Ref):
                 path = ("params", channel.unit.param, "choices")
-                codes = list(file.params[channel.unit.param].choices or [])
-                if not codes:
+                param = file.params[channel.unit.param]
+                codes = list(param.choices or [])
+                if not codes and param.example is not None:
+                    # Any unit of the table: what a site gives is checked when its device is made.
+                    path, codes = ("params", channel.unit.param, "example"), [param.example]
+                elif not codes:
                     report(("params", channel.unit.param), "a parameter that is a unit names its choices")
             for at, code in enumerate(codes):
                 try:
                     units.unit(str(code))
                 except units.UnknownUnit as error:
-                    report((*path, at) if isinstance(channel.unit, Ref) else path, str(error))
+                    report((*path, at) if path[-1] == "choices" else path, str(error))
 
 
 def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:
     fields: dict[str, grammar.Field] = {}
-    for index, request in enumerate(query.requests):
+    asked = setting_of(query, setting)
+    for at, request in requests_of(query, path):
         if not applies(request.when, setting.params):
             continue
-        at = (*path, "requests", index)
-        check_request(at, request, setting, report)
+        check_request(at, request, asked, report)
         for name, field in request.fields.items():
             if not applies(field.when, setting.params):
                 continue
@@ -166,10 +163,7 @@ def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -
         if applies(channel.when, setting.params):
             _channel((*path, "channels", index), channel, fields, before, setting, report)
             before[channel.id] = str(value_of(channel.unit, setting.params))
-    if query.record is not None:
-        for place, name in [(("time",), query.record.time), *((("key", n), k) for n, k in enumerate(query.record.key))]:
-            if name not in fields:
-                report((*path, "record", *place), f"no field {name}", _known(name, fields))
+    check_record(path, query, fields, setting, report, _conditions)
 
 
 def _channel(
@@ -254,7 +248,8 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
         if example.origin.composed is not None and example.fails is None and "raws" not in example.model_fields_set:
             report(path, "a composed example gives the raw values that its bytes are composed of", "add `raws`")
         query = file.queries[example.query] if example.query else None
-        requests = query.requests if query else file.identity.requests if file.identity else []
+        identity = file.identity.requests if file.identity else []
+        requests = [request for _, request in requests_of(query, ())] if query else identity
         fields = {name for request in requests for name in request.fields}
         for name in example.raws:
             if name not in fields:
@@ -271,7 +266,7 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
 def _compiles(file: grammar.DriverFile, report: Report) -> None:
     """What only making the queries brings to light: units that do not go together in a computation."""
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         driver = CompiledDriver("check/check", file, "")
         for name, query in file.queries.items():
             if applies(query.when, setting.params):

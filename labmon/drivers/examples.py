@@ -16,7 +16,7 @@ from labmon.drivers.driver import Answer, ChannelSpec, Outcome, WrongInstrument
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
-from labmon.links.errors import Garbled, LinkError, Refused
+from labmon.links.errors import Garbled, LinkError, Refused, Silent
 from labmon.model.reading import Flag, Raw, reason_code
 
 _BINARY = ("modbus-rtu", "modbus-tcp")
@@ -62,9 +62,14 @@ def title_of(example: grammar.Example) -> str:
     return f"{example.query or 'identity'}: {kind} ({text})"
 
 
-def target_of(driver: CompiledDriver, example: grammar.Example) -> CompiledQuery | CompiledIdentity:
-    """The query or identity that an example asks, for the device that it tells of. Raises ValueError."""
-    framing = example.framing or driver.framings[0]
+def target_of(
+    driver: CompiledDriver, example: grammar.Example, framing: str | None = None
+) -> CompiledQuery | CompiledIdentity:
+    """The query or identity that an example asks, for the device that it tells of. Raises ValueError.
+
+    `framing`: another of the file's than the one that its bytes are in.
+    """
+    framing = framing or example.framing or driver.framings[0]
     setting = driver.setting(framing, example.address, example.params)
     if example.query is not None:
         return driver.query(example.query, setting)
@@ -79,9 +84,14 @@ def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -
     payloads = []
     for step, exchange in zip(steps, example.exchanges, strict=True):
         got = bytes_of(exchange.got, framing)
+        if not got:
+            raise Silent("nothing came")
         payload = step.request.match(got, _TRANSACTION)
         if payload is None:
-            raise Garbled(f"incomplete, or not a reply to this request: {exchange.got!r}")
+            # What the link says when the time is over.
+            if step.request.begins(got, _TRANSACTION):
+                raise Silent(f"incomplete: {exchange.got!r}")
+            raise Garbled(f"not a reply to this request: {exchange.got!r}")
         payloads.append(payload)
     return payloads
 
@@ -105,9 +115,9 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
             if example.fails is None and found != example.found:
                 problems.append(f"found {found!r} instead of {example.found!r}")
         elif asked == len(target.steps):
-            problems += _compare(target, target.decode(payloads), example)
+            problems += compare(target, target.decode(payloads), example)
     except (LinkError, WrongInstrument) as error:
-        failure = _failure(error)
+        failure = failure_of(error)
         if failure != example.fails:
             problems.append(f"{failure}: {error}")
         return problems
@@ -116,15 +126,21 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
     return problems
 
 
-def _failure(error: Exception) -> str:
-    if isinstance(error, Refused):
-        return "refused"
+def failure_of(error: Exception) -> str:
+    """What an example calls such a failure."""
+    if isinstance(error, (Refused, Silent)):
+        return "refused" if isinstance(error, Refused) else "silent"
     return "wrong-instrument" if isinstance(error, WrongInstrument) else "garbled"
 
 
-def _compare(query: CompiledQuery, answer: Answer, example: grammar.Example) -> list[str]:
+def compare(query: CompiledQuery, answer: Answer, example: grammar.Example) -> list[str]:
+    """In what an answer is not what the example expects; nothing for one that expects a failure."""
+    if example.no_record:
+        return [] if not answer.present else ["there is a record, and the example says that there is none"]
     if example.readings is None:
         return []
+    if not answer.present:
+        return ["there is no record"]
     problems = []
     for spec, outcome in zip(query.channels, answer.outcomes, strict=True):
         if spec.id not in example.readings:

@@ -80,17 +80,21 @@ class Example(Strict):
     """Record: its time in Unix seconds."""
     key: str | None = None
     """Record: its key."""
+    no_record: Literal[True] | None = None
+    """Record: there is none in this reply, and nothing is read as a sample."""
     found: str | None = None
     """Identity: what it says of itself."""
-    fails: Literal["garbled", "refused", "wrong-instrument"] | None = None
-    """The asking as a whole fails so."""
+    fails: Literal["garbled", "silent", "refused", "wrong-instrument"] | None = None
+    """The asking as a whole fails so: silent where nothing comes (`got` is empty) or a reply is cut short, garbled
+    where another reply comes or a checksum is wrong, refused where the instrument says no, wrong-instrument where it is
+    not the expected one."""
 
     @model_validator(mode="after")
     def _one(self) -> Example:
         if (self.query is None) == (self.identity is None):
             raise ValueError("an example is of exactly one of query and identity")
         outcome = self.found if self.identity else self.readings
-        if (outcome is None) == (self.fails is None):
-            wanted = "found" if self.identity else "readings"
+        if sum(told is not None for told in (outcome, self.no_record, self.fails)) != 1:
+            wanted = "found" if self.identity else "readings, no-record"
             raise ValueError(f"give exactly one of {wanted} and fails")
         return self

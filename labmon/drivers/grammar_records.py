@@ -1,4 +1,4 @@
-"""What a driver file says of an instrument that stores samples: what makes a record, and how they are read, each once."""
+"""What a driver file says of stored samples: what makes a record, and how they are read, each once."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class FieldRef(Strict):
     """`{field: name}`: the value of a field of the record."""
 
     field: Id
+    """The field's name."""
 
 
 def _kind(value: object) -> str:
@@ -53,7 +54,7 @@ class RecordCheck(Strict):
     """Field with the number of records that wait in the instrument."""
 
     @model_validator(mode="after")
-    def _reads(self) -> Check:
+    def _reads(self) -> RecordCheck:
         if any(request.write is not None for request in self.requests):
             raise ValueError("a check reads only")
         return self
@@ -76,14 +77,14 @@ class RecordIndex(Strict):
     """Whether every record is read that was stored since the one before, or only the newest."""
 
     @model_validator(mode="after")
-    def _register(self) -> Index:
+    def _register(self) -> RecordIndex:
         if (self.write is None) != (self.at is None):
             raise ValueError("give write and at, or neither")
         return self
 
 
 class RecordQueue(Strict):
-    """The requests read the oldest record that waits; it goes when it is popped, which is after it is on labmon's disk."""
+    """The requests read the oldest record that waits. It is popped when it is on labmon's disk."""
 
     pop: Request
     """The request that takes the oldest record away."""

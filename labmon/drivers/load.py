@@ -20,6 +20,13 @@ class DriverLoad:
     driver: CompiledDriver | None
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
+    source: Loaded[DriverFile] | None = None
+    """The file as it was read: where each key stands."""
+
+    @property
+    def fit(self) -> bool:
+        """Whether it loads into service: no errors, and every query shown by an example, or a generic file."""
+        return self.driver is not None and (self.driver.proven or self.driver.generic)
 
 
 def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
@@ -41,10 +48,14 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
         f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
     )
     driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source)
-    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model))
+    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), source=loaded)
 
 
 def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:
+    if file.generic:
+        return [
+            loaded.error(("generic",), "the map is the site file's: each reading carries `map not proven`", at_key=True)
+        ]
     shown = {e.query for e in file.examples if e.readings is not None}
     return [
         loaded.error(("queries", name), "has no example, so the driver does not load into service", at_key=True)

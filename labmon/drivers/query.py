@@ -14,6 +14,9 @@ from labmon.drivers.values import raws_of
 from labmon.links.link import Link
 from labmon.model.reading import Raw, Reason
 
+WAITS = {"high": 0.0, "normal": 1.0, "low": 10.0}
+"""Seconds that a query that is due lets others go first. Bounded, so that none waits for ever."""
+
 
 class CompiledQuery:
     """A query of a driver file for one device (labmon.drivers.driver.Query).
@@ -25,6 +28,7 @@ class CompiledQuery:
     def __init__(self, name: str, query: grammar.Query, setting: Setting) -> None:
         self.name = name
         self.every = query.every
+        self.waits = WAITS[query.priority]
         self.kind: Literal["live", "record"] = query.kind
         requests, asked_setting = records.asked(query, setting)
         self._asking = Asking(requests, asked_setting)

@@ -28,9 +28,9 @@ INDEX = "index"
 """The placeholder of a request that stands for the index of a record."""
 
 
-def same(last: Last | None, answer: Answer) -> bool:
+def same(last: Last | None, answer: Answer | None) -> bool:
     """Whether a record is the one that was taken last. Where its time cannot be one the key alone decides."""
-    if last is None or last[1] != answer.key:
+    if last is None or answer is None or last[1] != answer.key:
         return False
     return answer.time is None or not possible(answer.time) or last[0] == answer.time
 
@@ -261,9 +261,7 @@ class IndexReader:
                     return Turn([], more=self._searched is not None)
         return await self._read_on(link, start, newest, count, lost, anchored=not lost and last is not None)
 
-    async def _read_on(
-        self, link: Link, start: int, newest: Answer, count: int, lost: str, *, anchored: bool
-    ) -> Turn:
+    async def _read_on(self, link: Link, start: int, newest: Answer, count: int, lost: str, *, anchored: bool) -> Turn:
         records: list[Answer] = []
         anchor: Answer | None = None
         at = start
@@ -331,7 +329,7 @@ class IndexReader:
             if place < 0:
                 break
             answer = await self._place(link, place)
-            if answer is not None and same(last, answer):
+            if same(last, answer):
                 self._searched = None
                 return place
             place -= 1
@@ -383,12 +381,12 @@ class QueueReader:
             self._one.done(all_read=True)
             return Turn([])
         shown = await self._shown(link)
-        if shown is not None and same(last, shown):
+        if same(last, shown):
             waited = self._one.waits()
             await self._pop.raws(link)
             await self._one.look(link)
             shown = await self._shown(link)
-            if shown is not None and same(last, shown) and not self._fell(waited):
+            if same(last, shown) and not self._fell(waited):
                 raise Garbled("the queue shows a record again that was taken out of it")
         self._one.done(all_read=shown is None)
         return Turn([], absent=True) if shown is None else Turn([shown], more=True)

@@ -157,7 +157,7 @@ class JournalWriter:
         return self._buffer.added
 
     def stored(self, first: int, last: int) -> bool | None:
-        """Whether these exchanges, by their numbers, are on the disk; None while some wait, False when some overflowed."""
+        """Whether these exchanges, by number, are on the disk; None while some wait, False when some overflowed."""
         if last > self._buffer.added - self.backlog:
             return None
         return self._buffer.overflowed < first

@@ -82,10 +82,22 @@ class Instruments:
         self._timers.clear()
 
 
+class Peer(Protocol):
+    """What is at the far end of a line."""
+
+    def feed(self, buffer: bytearray, send: Callable[[bytes], None]) -> None:
+        """Take what it can out of the bytes that came, and answer."""
+        ...
+
+    def cancel(self) -> None:
+        """The line ends: nothing more is to be sent."""
+        ...
+
+
 class TcpLine:
     """Serves a line on a TCP port of loopback (or another address given). Port 0 takes a free one."""
 
-    def __init__(self, instruments: Instruments, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, instruments: Peer, port: int = 0, host: str = "127.0.0.1") -> None:
         self.instruments = instruments
         self.host = host
         self.port = port
@@ -135,7 +147,7 @@ class _Peer(asyncio.Protocol):
 class PtyLine:
     """Serves a line on a pty. With `link`, a symlink of that name points to it, as a by-id name would."""
 
-    def __init__(self, instruments: Instruments, link: Path | None = None) -> None:
+    def __init__(self, instruments: Peer, link: Path | None = None) -> None:
         self.instruments = instruments
         self.link = link
         self.path = ""

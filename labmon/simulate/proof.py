@@ -1,0 +1,146 @@
+"""The proof of a driver file: every example through the real link code, over a socket or a pty, both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from labmon.drivers import grammar
+from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.driver import WrongInstrument
+from labmon.drivers.examples import bytes_of, compare, failure_of, target_of, title_of
+from labmon.drivers.query import CompiledQuery
+from labmon.links.conversation import Conversation
+from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
+from labmon.links.errors import LinkError
+from labmon.links.link import Link, Request
+from labmon.links.opening import Framing, make_link
+from labmon.simulate.line import PtyLine, TcpLine
+from labmon.simulate.replay import Played, Player, transposed
+
+AT_ONCE = 8
+"""Examples that are played at the same time, each on a line of its own."""
+PATIENCE = 3.0
+"""Seconds that a request waits at least: the far end answers at once, but this machine may be busy."""
+HASTE = 0.4
+"""The same for a reply that never comes, or never ends."""
+QUIET = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One example in one framing. `problems` is empty when it holds."""
+
+    example: int
+    """Position in the file, from 1."""
+    title: str
+    framing: str
+    problems: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "problems": list(self.problems), "ok": not self.problems}
+
+
+async def prove(driver: CompiledDriver) -> list[Trial]:
+    """Play every example of a driver, in its own framing and in every other that can say the same.
+
+    Never raises for what stands in the file.
+    """
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int, example: grammar.Example, framing: str, exchanges: list[Played]) -> Trial:
+        async with turns:
+            problems = await _tried(driver, example, framing, exchanges)
+        return Trial(number, title_of(example), framing, tuple(problems))
+
+    trials: list[Trial] = []
+    running = []
+    for number, example in enumerate(driver.file.examples, 1):
+        try:
+            running += [one(number, example, *played) for played in played_in(driver, example)]
+        except ValueError as error:
+            trials.append(Trial(number, title_of(example), example.framing or driver.framings[0], (str(error),)))
+    trials += await asyncio.gather(*running)
+    return sorted(trials, key=lambda trial: trial.example)
+
+
+def played_in(driver: CompiledDriver, example: grammar.Example) -> Iterator[tuple[str, list[Played]]]:
+    """The framings in which an example can be played, its own first, with its bytes. Raises ValueError."""
+    own = example.framing or driver.framings[0]
+    exchanges = [Played(bytes_of(e.sent, own), bytes_of(e.got, own)) for e in example.exchanges]
+    yield own, exchanges
+    for other in driver.framings:
+        if other != own and own.startswith("modbus-") and other.startswith("modbus-"):
+            same = transposed(exchanges, own, other)
+            if same is not None:
+                yield other, same
+
+
+async def _tried(driver: CompiledDriver, example: grammar.Example, framing: str, exchanges: list[Played]) -> list[str]:
+    player = Player(exchanges, tagged=framing == "modbus-tcp")
+    with tempfile.TemporaryDirectory(prefix="labmon-") as folder:
+        line = TcpLine(player) if framing == "modbus-tcp" else PtyLine(player, Path(folder) / "port")
+        await line.start()
+        link = make_link(_endpoint(driver, line), cast(Framing, framing), least_quiet=QUIET)
+        try:
+            return await _asked(driver, example, framing, player, link)
+        finally:
+            await link.close()
+            await line.stop()
+
+
+def _endpoint(driver: CompiledDriver, line: TcpLine | PtyLine) -> Endpoint:
+    if isinstance(line, TcpLine):
+        return TcpEndpoint(line.host, line.port)
+    given = driver.serial
+    return SerialEndpoint(str(line.link), given.baud, given.bits, given.parity, given.stop)
+
+
+async def _asked(
+    driver: CompiledDriver, example: grammar.Example, framing: str, player: Player, link: Conversation
+) -> list[str]:
+    """Ask once, as the line would, and compare."""
+    problems: list[str] = []
+    failure: str | None = None
+    told = ""
+    patient = cast(Link, _Paced(link, HASTE if example.fails is not None else PATIENCE))
+    try:
+        target = target_of(driver, example, framing)
+        await link.open()
+        if isinstance(target, CompiledQuery):
+            problems = compare(target, await target.ask(patient), example)
+        elif (found := await target.check(patient)) != example.found and example.fails is None:
+            problems.append(f"found {found!r} instead of {example.found!r}")
+    except (LinkError, WrongInstrument) as error:
+        failure, told = failure_of(error), str(error)
+    except ValueError as error:
+        return [str(error)]
+    if player.problems:
+        return player.problems  # what followed from it is no news
+    unfinished = player.unfinished()
+    if failure != example.fails:
+        if unfinished is not None:
+            return [unfinished]
+        wanted = f"instead of {example.fails}" if example.fails else "instead of readings"
+        return [f"{failure} ({told}) {wanted}" if failure else f"does not fail as {example.fails}"]
+    return problems + ([unfinished] if unfinished is not None else [])
+
+
+class _Paced:
+    """A link whose requests wait at least so long."""
+
+    def __init__(self, link: Conversation, least: float) -> None:
+        self._link = link
+        self._least = least
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    async def exchange(self, request: Request, timeout: float, **more: Any) -> bytes:
+        """As the link's."""
+        return await self._link.exchange(request, max(timeout, self._least), **more)
