@@ -7,7 +7,7 @@ from typing import Literal
 
 from labmon.drivers import grammar, meaning, records
 from labmon.drivers.asking import Asking
-from labmon.drivers.driver import Answer, ChannelSpec, Outcome
+from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
 from labmon.drivers.steps import Setting
 from labmon.drivers.values import raws_of
@@ -64,6 +64,7 @@ class CompiledQuery:
         self._record = records.Meaning(query.record, index, setting) if query.record is not None else None
         self.more_steps = records.steps_of(query, setting)
         """Requests of a reading of records beyond those of one asking, by what they are for."""
+        self._alive = [(one.field, index[one.field], one.within) for one in query.alive if one.field in index]
 
     async def ask(self, link: Link) -> Answer:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
@@ -91,7 +92,10 @@ class CompiledQuery:
         outcomes = [Outcome(None, None) if make is None else make(raws) for make in self._makers]
         for at, compute in self._computed:
             outcomes[at] = compute(outcomes)
-        return Answer(outcomes)
+        answer = Answer(outcomes)
+        if self._alive:
+            answer.signs = [Sign(name, raws[at], within) for name, at, within in self._alive]
+        return answer
 
     def reader(self) -> records.Reader:
         """A reader of its records, for one device. Raises ValueError for a query of live values."""
