@@ -8,14 +8,14 @@ or filled by somebody else meanwhile neither loses nor doubles a record.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, Last, Turn
-from labmon.drivers.given import Ref, value_of
-from labmon.drivers.steps import Setting
+from labmon.drivers.given import value_of
+from labmon.drivers.steps import Setting, pdu_address
 from labmon.links.errors import Garbled
 from labmon.links.link import Link
 from labmon.model.reading import Raw
@@ -38,6 +38,31 @@ def same(last: Last | None, answer: Answer | None) -> bool:
 def possible(time: int) -> bool:
     """Whether a time (UTC ns) can be one of a reading."""
     return 0 <= time < 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How records are read, for who plays the instrument."""
+
+    register: int | None = None
+    """Address (from 0) of the register that takes the index."""
+    first: int = 0
+    newest: int | None = None
+    count: str | None = None
+    """Field with the number of records."""
+
+
+def way(given: grammar.Query, setting: Setting) -> Way | None:
+    """How the records of a query are read; None for a query of live values."""
+    record = given.record
+    if record is None:
+        return None
+    index = record.index
+    if index is None:
+        return Way(count=record.check.waiting if record.check is not None else None)
+    register = None if index.at is None else pdu_address(index.at, "holding", setting)
+    newest = None if index.newest is None else int(setting.value(index.newest))
+    return Way(register, int(setting.value(index.first)), newest, index.count)
 
 
 class Meaning:
@@ -410,6 +435,3 @@ def steps_of(given: grammar.Query, setting: Setting) -> dict[str, Any]:
     if record is None or record.queue is None:
         return {}
     return {"pop": Asking([record.queue.pop], setting).steps}
-
-
-__all__ = ["Meaning", "NewestReader", "Reader", "Ref", "asked", "possible", "reader", "same", "steps_of"]
