@@ -1,14 +1,13 @@
 """An encoder of its own, which shares nothing with labmon's decoder: it composes the bytes of `composed` examples.
 
 It reads the YAML text of a driver file with its own eyes and knows Modbus, checksums and number formats by itself.
-`python tests/drivers/encoder.py FILE` prints the bytes of each composed example, for whoever writes one.
+`compose.py` beside it prints the bytes of composed examples, and writes them into a file, for whoever makes one.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -245,20 +244,3 @@ def compose(document: dict[str, Any], example: dict[str, Any]) -> list[tuple[byt
 def read(path: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(path)
     return loaded
-
-
-def main() -> None:
-    document = read(Path(sys.argv[1]))
-    for number, example in enumerate(document.get("examples", []), 1):
-        if "raws" not in example:
-            continue
-        print(f"# example {number} ({example.get('query', 'identity')})")
-        binary = example.get("framing", document["framings"][0]) in ("modbus-rtu", "modbus-tcp")
-        for sent, got in compose(document, example):
-            for key, data in (("- sent", sent), ("  got", got)):
-                shown = data.hex(" ").upper() if binary else data.decode("latin-1").replace("\r", "\\r")
-                print(f'      {key}: "{shown}"'.replace("\n", "\\n"))
-
-
-if __name__ == "__main__":
-    main()

@@ -167,11 +167,14 @@ def test_the_way_back_from_values_to_bytes(path: Path) -> None:
 
 
 def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str, float | str]:
-    """Another value for each channel whose field no other channel reads."""
-    channels = driver.file.queries[name].channels
+    """Another value for each channel whose field nothing else depends on."""
+    query = driver.file.queries[name]
+    channels = query.channels
+    judging = {c.field for part in (query, *channels) for c in part.bad_when}
+    judging |= {c.field for channel in channels for c in channel.warn_when}
     found: dict[str, float | str] = {}
     for channel in channels:
-        if channel.compute is not None or channel.id not in good or "status" in channel.id:
+        if channel.compute is not None or channel.id not in good or (channel.from_ or channel.id) in judging:
             continue
         value = good[channel.id].value
         found[channel.id] = 1 - value if channel.bit is not None or channel.states else value * 1.01 + 1
