@@ -26,7 +26,7 @@ class Stored:
     def shown(self, written: Mapping[int, int]) -> dict[str, Raw]:
         """What the instrument says now, by the registers that were written to; zeros where it has nothing."""
         sample = self._selected(written)
-        raws = dict(sample) if sample is not None else dict.fromkeys(self._names(), 0)
+        raws: dict[str, Raw] = dict(sample or {}) or dict.fromkeys(self._names(), 0)
         if self.way.count is not None:
             raws[self.way.count] = len(self.samples)
         return raws
