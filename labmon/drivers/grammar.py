@@ -37,6 +37,7 @@ from labmon.drivers.grammar_guards import (
     SelfTest,
     Variant,
 )
+from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
 from labmon.drivers.grammar_wire import (
     Action,
     Checksum,
@@ -73,6 +74,7 @@ __all__ = [
     "Exchange",
     "Expectation",
     "Field",
+    "FieldRef",
     "Frame",
     "Guard",
     "Identity",
@@ -83,6 +85,10 @@ __all__ = [
     "Origin",
     "Query",
     "Record",
+    "RecordCheck",
+    "RecordIndex",
+    "RecordNumber",
+    "RecordQueue",
     "Request",
     "Retry",
     "Scaled",
@@ -183,15 +189,6 @@ class AllowedWrite(Strict):
         if self.send is not None and "count" in self.model_fields_set:
             raise ValueError("count belongs to holding and coil")
         return self
-
-
-class Record(Strict):
-    """The reply is a sample that the instrument stored: its own time, and what makes it the same sample again."""
-
-    time: Id
-    """A field with Unix seconds, or a text field of type time."""
-    key: Annotated[list[Id], Limits(min_length=1)]
-    """Fields that make it the same sample again."""
 
 
 class Query(Strict):
