@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from labmon.cli.driver_target import Target
     from labmon.drivers.probing import OrderView, Probe, QueryProbe
     from labmon.drivers.scanning import Scan
-    from labmon.drivers.steps import Setting
+    from labmon.drivers.setting import Setting
     from labmon.drivers.watched import Seen
 
 _BYTES = 16

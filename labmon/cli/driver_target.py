@@ -15,7 +15,7 @@ from labmon.cli.driver_options import WRONG_INPUT, driver_or_exit, fail, typed_a
 
 if TYPE_CHECKING:
     from labmon.drivers.compile import CompiledDriver
-    from labmon.drivers.steps import Setting
+    from labmon.drivers.setting import Setting
     from labmon.links.endpoint import Endpoint, SerialEndpoint
     from labmon.links.opening import Framing
 

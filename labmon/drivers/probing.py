@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from labmon.drivers import grammar
+from labmon.drivers import grammar, telling
+from labmon.drivers.asking import changes
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import Answer, Outcome, WrongInstrument
 from labmon.drivers.given import applies
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Setting, Words
+from labmon.drivers.setting import Setting
+from labmon.drivers.steps import Words
 from labmon.drivers.watched import Seen, Watched
 from labmon.drivers.words import WordBlock, WordField
 from labmon.links.errors import LinkError, LinkLost
@@ -110,14 +112,17 @@ def effects_of(requests: Sequence[grammar.Request], setting: Setting) -> list[st
         if applies(one.when, setting.params):
             if one.effect is not None:
                 found.append(one.effect)
-            if one.write is not None:
-                declared = [w.effect for w in setting.file.writes if _writes(w, one, setting)]
-                found += declared or [f"writes {setting.value(one.value)} to {setting.value(one.at)}"]
+            if one.write is not None or changes(one):
+                declared = [allowed.effect for allowed in setting.file.writes if _allows(allowed, one, setting)]
+                found += declared or [telling.request(one)]
     return list(dict.fromkeys(found))
 
 
-def _writes(allowed: grammar.AllowedWrite, one: grammar.Request, setting: Setting) -> bool:
-    return bool(allowed.holding == setting.value(one.at))
+def _allows(allowed: grammar.AllowedWrite, one: grammar.Request, setting: Setting) -> bool:
+    if one.send is not None:
+        return allowed.send == one.send
+    first = allowed.coil if one.write in ("coil", "coils") else allowed.holding
+    return first is not None and first <= setting.value(one.at) < first + allowed.count
 
 
 @dataclass(slots=True)

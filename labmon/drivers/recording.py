@@ -15,7 +15,7 @@ from labmon.drivers.driver import Answer, Outcome
 from labmon.drivers.load import load_driver
 from labmon.drivers.probing import Probe, QueryProbe
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.watched import Seen
 from labmon.model.reading import Flag
 

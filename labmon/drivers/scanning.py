@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from labmon.drivers import grammar
-from labmon.drivers.steps import FUNCTIONS, Setting, pdu_address
+from labmon.drivers.setting import Setting
+from labmon.drivers.steps import FUNCTIONS, pdu_address
 from labmon.drivers.watched import Watched
+from labmon.drivers.words import registers_of
 from labmon.links import modbus, pdu
 from labmon.links.errors import LinkError, LinkLost, Refused, Silent
 from labmon.links.link import Request
@@ -103,9 +105,14 @@ def _marked(table: str, setting: Setting) -> Iterator[tuple[range, str]]:
             start = pdu_address(marked.from_, table, setting)
             yield range(start, start + marked.to - marked.from_ + 1), marked.effect
     for request in _requests(file):
-        if request.effect is not None and request.read == table and isinstance(at := setting.value(request.at), int):
-            start = pdu_address(at, table, setting)
-            yield range(start, start + (request.count or 1)), request.effect
+        if request.effect is not None and request.read == table:
+            blocks = [(request.at, request.count or 1)]
+            if request.merge is not None:
+                blocks = [(one.at, registers_of(one.type, one.registers)) for one in request.fields.values()]
+            for at, count in blocks:
+                if isinstance(number := setting.value(at), int):
+                    start = pdu_address(number, table, setting)
+                    yield range(start, start + count), request.effect
 
 
 def _requests(file: grammar.DriverFile) -> Iterator[grammar.Request]:
