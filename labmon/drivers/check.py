@@ -19,6 +19,7 @@ from labmon.drivers.check_guards import (
     check_params,
     check_same_channels,
 )
+from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import asked_of
@@ -165,11 +166,11 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
 
 def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:
     fields: dict[str, grammar.Field] = {}
-    for index, request in enumerate(query.requests):
+    asked = setting_of(query, setting)
+    for at, request in requests_of(query, path):
         if not applies(request.when, setting.params):
             continue
-        at = (*path, "requests", index)
-        check_request(at, request, setting, report)
+        check_request(at, request, asked, report)
         for name, field in request.fields.items():
             if not applies(field.when, setting.params):
                 continue
@@ -183,10 +184,7 @@ def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -
             _channel((*path, "channels", index), channel, fields, before, setting, report)
             before[channel.id] = str(value_of(channel.unit, setting.params))
     check_alive(path, query, fields, report)
-    if query.record is not None:
-        for place, name in [(("time",), query.record.time), *((("key", n), k) for n, k in enumerate(query.record.key))]:
-            if name not in fields:
-                report((*path, "record", *place), f"no field {name}", _known(name, fields))
+    check_record(path, query, fields, setting, report, _conditions)
 
 
 def _channel(
@@ -263,7 +261,7 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
         ):
             report(path, "a composed example gives the raw values that its bytes are composed of", "add `raws`")
         query = file.queries[example.query] if example.query else None
-        requests = query.requests if query else block.requests if block else []
+        requests = [request for _, request in requests_of(query, ())] if query else block.requests if block else []
         fields = {name for request in requests for name in request.fields}
         for name in example.raws:
             if name not in fields:

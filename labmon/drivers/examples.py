@@ -183,8 +183,12 @@ def failure_of(error: Exception) -> str:
 
 def compare(query: CompiledQuery, answer: Answer, example: grammar.Example) -> list[str]:
     """In what an answer is not what the example expects; nothing for one that expects a failure."""
+    if example.no_record:
+        return [] if not answer.present else ["there is a record, and the example says that there is none"]
     if example.readings is None:
         return []
+    if not answer.present:
+        return ["there is no record"]
     problems = []
     for spec, outcome in zip(query.channels, answer.outcomes, strict=True):
         if spec.id not in example.readings:

@@ -37,6 +37,7 @@ from labmon.drivers.grammar_guards import (
     SelfTest,
     Variant,
 )
+from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
 from labmon.drivers.grammar_wire import Checksum, Frame, LengthField, Request
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Exchange",
     "Expectation",
     "Field",
+    "FieldRef",
     "Frame",
     "Guard",
     "Identity",
@@ -68,6 +70,10 @@ __all__ = [
     "Origin",
     "Query",
     "Record",
+    "RecordCheck",
+    "RecordIndex",
+    "RecordNumber",
+    "RecordQueue",
     "Request",
     "Scaled",
     "SelfTest",
@@ -147,15 +153,6 @@ class AllowedWrite(Strict):
     """The register, in the file's convention."""
     effect: Text
     """What writing it does to the instrument."""
-
-
-class Record(Strict):
-    """The reply is a sample that the instrument stored: its own time, and what makes it the same sample again."""
-
-    time: Id
-    """A field with Unix seconds, or a text field of type time."""
-    key: Annotated[list[Id], Limits(min_length=1)]
-    """Fields that make it the same sample again."""
 
 
 class Query(Strict):

@@ -90,7 +90,20 @@ class Composer:
             source = self.document[beside[0]]
         else:
             source = self.document["queries"][self.example["query"]]
-        return [self.exchange(r) for r in source["requests"] if self.applies(r)]
+        return [self.exchange(r) for r in self.requests(source) if self.applies(r)]
+
+    def requests(self, source: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is asked for one record: the check, the index that shows the newest, then the query's own requests."""
+        record = source.get("record") or {}
+        requests = list((record.get("check") or {}).get("requests", []))
+        index = record.get("index")
+        if index is not None:
+            shown = self.value(index["newest"] if "newest" in index else index.get("first", 0))
+            if "write" in index:
+                requests.append({"write": index["write"], "at": index["at"], "value": shown})
+            else:
+                self.params["index"] = shown
+        return requests + source["requests"]
 
     def exchange(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
         if "send" in request:

@@ -193,7 +193,7 @@ def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str
         ("thermo/ult-freezer", "thermocouple-7", 1, {}, "thermocouple-7", "no-sensor"),
         ("julabo/circulator", "bath", None, {}, "temperature", "no-sensor"),
         ("lighthouse/remote", "record", 1, LIGHTHOUSE, "counts-1", "not-available"),
-        ("lighthouse/remote", "record", 1, LIGHTHOUSE, "counts-1", "no-data"),
+        ("lighthouse/remote", "record", 1, LIGHTHOUSE, "counts-1", "not-reliable"),
     ],
 )
 def test_a_simulator_can_make_a_channel_bad(
