@@ -9,7 +9,7 @@ from labmon.drivers import grammar, meaning, records
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.values import raws_of
 from labmon.links.link import Link
 from labmon.model.reading import Raw, Reason
