@@ -416,7 +416,7 @@ class Conversation:
         rest, unclear = listener.hear(data, now, self._may_answer if waiting or self._overdue is not None else None)
         if unclear and waiter is not None and not waiter.done():
             waiter.set_exception(Garbled("a frame that may be the reply, and may have come unasked"))
-        if waiting and self._request is not None and self._request.manner is not None:
+        if waiting and self._request is not None and (manner := self._request.manner) is not None and manner.every:
             rest += listener.release()  # a prompt does not end as frames do
         return rest
 
