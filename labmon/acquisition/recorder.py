@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from labmon.model.event import EventKind
 from labmon.model.exchange import Exchange
 
 
@@ -30,6 +32,19 @@ class Recorder(Protocol):
         """Time and key of the last record of a query that was journaled."""
         ...
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it is known what the instruments were set to before; not while the journal cannot be read."""
+        ...
+
+    def setting(self, name: str) -> str | None:
+        """What an instrument was last known to be set to, in this run or one before."""
+        ...
+
+    def told(self, kind: EventKind, device: str, detail: str, settings: Mapping[str, str]) -> None:
+        """An event of an instrument, and what is to be remembered of it in the same commit; no detail: no event."""
+        ...
+
 
 class Nobody:
     """The recorder of a line that counts no more."""
@@ -50,3 +65,15 @@ class Nobody:
     def last_record(self, query: str) -> tuple[int, str] | None:
         """None."""
         return None
+
+    @property
+    def remembers(self) -> bool:
+        """Nothing."""
+        return False
+
+    def setting(self, name: str) -> str | None:
+        """None."""
+        return None
+
+    def told(self, kind: EventKind, device: str, detail: str, settings: Mapping[str, str]) -> None:
+        """Not told."""
