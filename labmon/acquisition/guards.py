@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from labmon.acquisition.recorder import Recorder
-from labmon.drivers.driver import Answer, DeviceClock, Guard, Identified, Outcome, Sign
+from labmon.drivers.driver import Answer, DeviceClock, Guard, Identified, Outcome, Sign, Turn
 from labmon.health.line import DeviceHealth
 from labmon.links.errors import LinkError
 from labmon.links.link import Link
@@ -93,12 +93,12 @@ class ClockErrand:
             await self.clock.set(link, time.time_ns())
         except LinkError as error:
             if self.failed != error.reason:
-                recorder.told(EventKind.DEVICE_CLOCK, self.device, f"the clock {was}; setting it: {error.reason}", {})
+                recorder.told(self.device, f"the clock {was}; setting it: {error.reason}", EventKind.DEVICE_CLOCK)
             self.failed = error.reason
             self._judge(recorder, off)
             raise
         self.failed = ""
-        recorder.told(EventKind.DEVICE_CLOCK, self.device, f"the clock {was}, and was set", {})
+        recorder.told(self.device, f"the clock {was}, and was set", EventKind.DEVICE_CLOCK)
         return await self._measure(link)
 
 
@@ -131,7 +131,14 @@ def without_values(answer: Answer, reason: Reason, detail: str) -> Answer:
         Outcome(None, text if o.value is not None else o.reason, 0, None if isinstance(o.raw, str) else o.raw)
         for o in answer.outcomes
     ]
-    return Answer(outcomes, answer.time, answer.key)
+    return replace(answer, outcomes=outcomes)
+
+
+def without_records(turn: Turn, reason: Reason, detail: str) -> Turn:
+    """The same turn, none of whose records has a value to be used."""
+    records = [without_values(record, reason, detail) for record in turn.records]
+    shown = None if turn.shown is None else without_values(turn.shown, reason, detail)
+    return replace(turn, records=records, shown=shown)
 
 
 def tell_identity(recorder: Recorder, device: str, found: Identified) -> None:
@@ -141,7 +148,7 @@ def tell_identity(recorder: Recorder, device: str, found: Identified) -> None:
     before = recorder.setting(name)
     if before == now or (before is None and not recorder.remembers):
         return
-    recorder.told(EventKind.IDENTITY, device, f"{before} -> {now}" if before is not None else "", {name: now})
+    recorder.told(device, f"{before} -> {now}" if before is not None else "", EventKind.IDENTITY, {name: now})
 
 
 def _tell_changes(recorder: Recorder, device: str, watched: Mapping[str, Raw]) -> None:
@@ -154,7 +161,7 @@ def _tell_changes(recorder: Recorder, device: str, watched: Mapping[str, Raw]) -
     if known == now:
         return
     changes = [f"{key} {known[key]} -> {raw}" for key, raw in now.items() if key in known and known[key] != raw]
-    recorder.told(EventKind.SETTINGS, device, ", ".join(changes), {name: orjson.dumps(now).decode()})
+    recorder.told(device, ", ".join(changes), EventKind.SETTINGS, {name: orjson.dumps(now).decode()})
 
 
 def _kept(raw: Raw) -> Raw:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from labmon.model.event import EventKind
-from labmon.model.exchange import Exchange
+from labmon.model.exchange import Exchange, Layout
 
 
 class Recorder(Protocol):
@@ -41,8 +41,31 @@ class Recorder(Protocol):
         """What an instrument was last known to be set to, in this run or one before."""
         ...
 
-    def told(self, kind: EventKind, device: str, detail: str, settings: Mapping[str, str]) -> None:
-        """An event of an instrument, and what is to be remembered of it in the same commit; no detail: no event."""
+    def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
+        """Records of a query were lost on their way to the disk: this was the last one before."""
+        ...
+
+    @property
+    def taken(self) -> int:
+        """Number of the exchange that was accepted last."""
+        ...
+
+    def stored(self, first: int, last: int) -> bool | None:
+        """Whether these accepted exchanges are on the disk; None while some of them wait, False for a loss."""
+        ...
+
+    def flush(self) -> None:
+        """Bring what was accepted to the disk at once."""
+        ...
+
+    def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
+        """Records of an instrument are missing between two times (UTC ns); 0 where nobody knows how many."""
+        ...
+
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """An event of an instrument, with what is to be remembered of it in the same commit; no detail: no event."""
         ...
 
 
@@ -75,5 +98,25 @@ class Nobody:
         """None."""
         return None
 
-    def told(self, kind: EventKind, device: str, detail: str, settings: Mapping[str, str]) -> None:
+    def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
+        """Not told."""
+
+    @property
+    def taken(self) -> int:
+        """None."""
+        return 0
+
+    def stored(self, first: int, last: int) -> bool | None:
+        """Never."""
+        return None
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
+        """Not told."""
+
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
         """Not told."""

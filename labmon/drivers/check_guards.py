@@ -10,7 +10,7 @@ from labmon.drivers import grammar
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.guards import now_params
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.variants import variants
 
 Report = Callable[..., None]
@@ -124,6 +124,8 @@ def check_clock(clock: grammar.Clock, setting: Setting, report: Report) -> None:
 
 def check_alive(path: Path, query: grammar.Query, fields: Mapping[str, grammar.Field], report: Report) -> None:
     """Report signs of life that are no fields of their query."""
+    if query.alive and query.kind == "record":
+        report((*path, "alive"), "a sample that the instrument stored is no sign of its life now")
     for index, one in enumerate(query.alive):
         _field((*path, "alive", index, "field"), one.field, fields, report)
 

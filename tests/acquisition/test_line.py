@@ -111,6 +111,13 @@ class Recorder:
     def flags(self, device: str) -> int:
         return 0
 
+    @property
+    def taken(self) -> int:
+        return 0
+
+    def stored(self, first: int, last: int) -> bool | None:
+        return True
+
     def last_record(self, query: str) -> tuple[int, str] | None:
         return None
 
@@ -119,8 +126,10 @@ class Recorder:
     def setting(self, name: str) -> str | None:
         return self.settings.get(name)
 
-    def told(self, kind: EventKind, device: str, detail: str, settings: Mapping[str, str]) -> None:
-        self.settings |= settings
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.settings |= settings or {}
         if detail:
             self.events.append((kind, device, detail))
 
