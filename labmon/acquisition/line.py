@@ -28,6 +28,8 @@ OPENING = 0.1
 """Seconds after which a line that is still being opened for the first time gives readings that say so."""
 PROBE_SHARE = 0.1
 """Of the line's time, that all probes together may take."""
+PROBE_WAITS = 1.0
+"""Seconds that a probe that is due lets polls go first."""
 REOPEN = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 UNREACHED = (10, 11)
 """Modbus exceptions by which a gateway says that the unit itself did not answer."""
@@ -118,17 +120,21 @@ class Line:
             await self._poll(poll)
 
     def _next(self) -> tuple[PolledDevice, PolledQuery | None, float]:
-        """The earliest due poll of a device that does not rest, or the earliest probe of one that does."""
+        """The poll that is due and has waited longest for its priority, else the next; or the earliest probe."""
+        now = self.clock()
         best: tuple[PolledDevice, PolledQuery | None, float] | None = None
+        first = (True, math.inf)
         for device in self.devices:
             if device.resting:
                 due = max(device.probe_at, self._probe_free)
-                if best is None or due < best[2]:
-                    best = device, None, due
+                rank = (True, due) if due > now else (False, due + PROBE_WAITS)
+                if rank < first:
+                    first, best = rank, (device, None, due)
                 continue
             for poll in device.polls:
-                if best is None or poll.due < best[2]:
-                    best = device, poll, poll.due
+                rank = (True, poll.due) if poll.due > now else (False, poll.due + poll.plan.waits)
+                if rank < first:
+                    first, best = rank, (device, poll, poll.due)
         if best is None:
             raise ValueError(f"line {self.plan.id} has nothing to poll")
         return best

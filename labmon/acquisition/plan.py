@@ -63,6 +63,8 @@ class QueryPlan:
     every: float
     layout: Layout
     slots: tuple[Slot, ...]
+    waits: float = 1.0
+    """Seconds that it lets other queries of the line go first when it is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class _Planner:
         except ValueError as error:
             self.report(path, str(error))
             return None
-        if not driver.proven and not driver.id.startswith("generic/"):
+        if not driver.proven and not driver.generic:
             self.report((*path, "driver"), f"{driver.id} has a query without an example and does not load into service")
             return None
         for name in set(config.every) - {q.name for q in queries}:
@@ -289,7 +291,7 @@ class _Planner:
         if not slots:
             return None
         layout = Layout(f"{config.id}.{query.name}", tuple(columns))
-        return QueryPlan(query, every, layout, tuple(slots))
+        return QueryPlan(query, every, layout, tuple(slots), getattr(query, "waits", 1.0))
 
     def _channel(
         self,

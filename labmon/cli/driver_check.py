@@ -33,7 +33,7 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     told = []
     worst = 0
     for name, loaded in loads(files, folders):
-        code = WRONG_INPUT if loaded.errors else SAID_NO if loaded.warnings else 0
+        code = WRONG_INPUT if loaded.errors else 0 if loaded.fit else SAID_NO
         worst = max(worst, code)
         if as_json:
             told.append(
@@ -92,7 +92,7 @@ def _from_stdin() -> DriverLoad:
 def _verdict(loaded: DriverLoad) -> str:
     if loaded.errors:
         return many(len(loaded.errors), "mistake")
-    if loaded.warnings:
+    if not loaded.fit:
         return f"no mistake, but not fit for service yet: {many(len(loaded.warnings), 'notice')}"
     return "no mistake"
 

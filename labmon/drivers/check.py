@@ -13,7 +13,7 @@ from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
-from labmon.drivers.given import Param, Ref, applies, value_of
+from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
 from labmon.drivers.steps import Setting
 from labmon.drivers.variants import exclusive, variants
@@ -92,7 +92,7 @@ def _when(path: Path, param: Param | None, name: str, wanted: Any, file: grammar
     if param is None:
         report(path, f"no parameter {name}", _known(name, file.params), at_key=True)
         return
-    for value in wanted if isinstance(wanted, list) else [wanted]:
+    for value in wanted if isinstance(wanted, list) else [] if wanted == ANY else [wanted]:
         try:
             param.accept(name, value)
         except ValueError as error:
@@ -137,14 +137,18 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
             codes: list[Any] = [channel.unit]
             if isinstance(channel.unit, Ref):
                 path = ("params", channel.unit.param, "choices")
-                codes = list(file.params[channel.unit.param].choices or [])
-                if not codes:
+                param = file.params[channel.unit.param]
+                codes = list(param.choices or [])
+                if not codes and param.example is not None:
+                    # Any unit of the table: what a site gives is checked when its device is made.
+                    path, codes = ("params", channel.unit.param, "example"), [param.example]
+                elif not codes:
                     report(("params", channel.unit.param), "a parameter that is a unit names its choices")
             for at, code in enumerate(codes):
                 try:
                     units.unit(str(code))
                 except units.UnknownUnit as error:
-                    report((*path, at) if isinstance(channel.unit, Ref) else path, str(error))
+                    report((*path, at) if path[-1] == "choices" else path, str(error))
 
 
 def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:

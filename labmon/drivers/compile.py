@@ -26,7 +26,9 @@ class CompiledDriver:
         given = file.serial
         self.serial = SerialDefaults(**given.model_dump()) if given is not None else SerialDefaults()
         shown = {e.query for e in file.examples if e.readings is not None}
-        self.proven = all(name in shown for name in file.queries)
+        self.generic = file.generic
+        # Its examples show the file; what the site's parameters make of it nobody has shown.
+        self.proven = not file.generic and all(name in shown for name in file.queries)
         self.seen_on_hardware = any(e.origin.composed is None for e in file.examples)
         self._queries: dict[str, list[CompiledQuery]] = {}
         """By what they were made for: a query holds nothing of its device, so devices that are set alike share it."""

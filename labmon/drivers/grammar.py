@@ -146,6 +146,8 @@ class Query(Strict):
 
     every: Period
     """How often it is asked, unless the site file says otherwise."""
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Who waits where several queries of a line are due: normal gives way to high for a second, low to all for ten."""
     kind: Literal["live", "record"] = "live"
     """Whether the reply is of now, or a sample that the instrument stored."""
     doc: Text | None = None
@@ -216,6 +218,9 @@ class DriverFile(Strict):
     """Byte and word order of fields that give none."""
     timing: Timing = Timing()
     """How long to wait, and how long to be quiet."""
+    generic: bool = False
+    """For a unit whose map the site file gives as parameters. Loads although a query has no example, and every reading
+    carries the flag `map not proven`. Left out: false."""
     single_reader: bool = False
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []

@@ -21,6 +21,11 @@ class DriverLoad:
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
 
+    @property
+    def fit(self) -> bool:
+        """Whether it loads into service: no errors, and every query shown by an example, or a generic file."""
+        return self.driver is not None and (self.driver.proven or self.driver.generic)
+
 
 def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
     """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
@@ -45,6 +50,10 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
 
 
 def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:
+    if file.generic:
+        return [
+            loaded.error(("generic",), "the map is the site file's: each reading carries `map not proven`", at_key=True)
+        ]
     shown = {e.query for e in file.examples if e.readings is not None}
     return [
         loaded.error(("queries", name), "has no example, so the driver does not load into service", at_key=True)

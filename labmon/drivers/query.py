@@ -15,6 +15,8 @@ from labmon.links.link import Link
 from labmon.model.reading import Raw
 
 _NS = 1_000_000_000
+WAITS = {"high": 0.0, "normal": 1.0, "low": 10.0}
+"""Seconds that a query that is due lets others go first. Bounded, so that none waits for ever."""
 
 
 class CompiledQuery:
@@ -27,6 +29,7 @@ class CompiledQuery:
     def __init__(self, name: str, query: grammar.Query, setting: Setting) -> None:
         self.name = name
         self.every = query.every
+        self.waits = WAITS[query.priority]
         self.kind: Literal["live", "record"] = query.kind
         self._asking = Asking(query.requests, setting)
         self.steps = self._asking.steps

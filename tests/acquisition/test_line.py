@@ -84,6 +84,7 @@ class Ask:
     every: float = 1.0
     timeout: float = 1.0
     kind: str = "live"
+    waits: float = 1.0
     channels: tuple[ChannelSpec, ...] = (ChannelSpec("x", "X", "temperature", "Cel"),)
     answers: list[Answer] = field(default_factory=list)
 
@@ -124,7 +125,9 @@ def plan_of(*asks: Ask, identity: Any = None) -> LinePlan:
     for ask in asks:
         key = f"{ask.device}.x"
         layout = Layout(f"{ask.device}.{ask.name}", (Column(key, "a", ask.device, "x", "temperature", "Cel"),))
-        devices.setdefault(ask.device, []).append(QueryPlan(ask, ask.every, layout, (Slot(0, key, 1.0, 0.0, 0),)))  # type: ignore[arg-type]
+        devices.setdefault(ask.device, []).append(
+            QueryPlan(ask, ask.every, layout, (Slot(0, key, 1.0, 0.0, 0),), ask.waits)
+        )  # type: ignore[arg-type]
     plans = tuple(DevicePlan(name, None, identity, tuple(queries), None) for name, queries in devices.items())  # type: ignore[arg-type]
     return LinePlan("bus", TcpEndpoint("127.0.0.1", 502), "modbus-rtu", 0.0, plans)
 
@@ -313,3 +316,17 @@ def test_no_drift_over_an_hour() -> None:
     assert 3598 <= len(good) <= 3602
     phases = {round((t - REPLY) % 1.0, 2) for t in good[2:]}
     assert len(phases) == 1
+
+
+def test_on_a_full_line_high_priority_keeps_its_ticks_and_low_is_never_starved() -> None:
+    # 1.1 s of exchanges per second: 30 of the high ones in 0.9 s, and 7 of the low ones in 0.2 s.
+    fast = [Ask(f"fast-{n}", every=0.1, waits=0.0) for n in range(3)]
+    slow = [Ask(f"slow-{n}", every=1.0, waits=10.0) for n in range(7)]
+    recorder, _ = play(plan_of(*fast, *slow), Wire(), 120.0)
+    kept = [len(recorder.good(ask.device)) / 1200 for ask in fast]
+    assert min(kept) > 0.97, kept
+    for ask in slow:
+        times = recorder.good(ask.device)
+        assert max(b - a for a, b in pairwise([1000.0, *times, 1120.0])) < 13.0, (ask.device, times)
+    equal, _ = play(plan_of(*[Ask(a.device, every=a.every) for a in (*fast, *slow)]), Wire(), 120.0)
+    assert min(len(equal.good(ask.device)) / 1200 for ask in fast) < 0.95, "the line was not full: nothing is shown"
