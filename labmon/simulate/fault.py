@@ -6,9 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-FaultName = Literal[
-    "ok", "silent", "late", "garbled", "junk", "cut", "twice", "wrong-unit", "wrong-checksum", "refuse"
-]
+FaultName = Literal["ok", "silent", "late", "garbled", "junk", "cut", "twice", "wrong-unit", "wrong-checksum", "refuse"]
 Place = Literal["before", "inside", "after"]
 LONGEST = 3600.0
 """Seconds by which a reply can be late."""
@@ -33,8 +31,9 @@ class Fault:
         """From `late 0.5`, `refuse 2`, `junk after`, `silent`. Raises ValueError naming what there is."""
         words = text.split()
         if not words or words[0] not in FAULTS or len(words) > 2:
+            places = ", ".join(PLACES)
             raise ValueError(
-                f"a fault is one of {', '.join(FAULTS)}; late takes seconds, refuse a code, junk a place ({', '.join(PLACES)})"
+                f"a fault is one of {', '.join(FAULTS)}; late takes seconds, refuse a code, junk a place ({places})"
             )
         name: FaultName = words[0]  # type: ignore[assignment]
         word = words[1] if len(words) == 2 else None

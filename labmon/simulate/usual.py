@@ -1,11 +1,12 @@
 """Where a quantity of an instrument usually is: by its kind, the instrument's class and the channel's name.
 
-So that an instrument whose driver file nobody has seen before behaves as well. Nothing here is a limit or a fact about an
-instrument: these are the values that a healthy room or device shows, for simulators only.
+So that an instrument whose driver file nobody has seen before behaves as well. Nothing here is a limit, or a fact about
+an instrument: these are the values that a healthy room or device shows, for simulators only.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,8 +138,8 @@ def expected(grade: str, state: str, size: float) -> float:
         raise ValueError(f"there is no figure for grade {grade} {state}; there are {known}")
     small, large = limits
     if size >= 5.0:
-        return SHARE * large * (5.0 / size) ** _SLOPE
-    return SHARE * max(small * (0.5 / size) ** _SLOPE, large)
+        return SHARE * large * math.pow(5.0 / size, _SLOPE)
+    return SHARE * max(small * math.pow(0.5 / size, _SLOPE), large)
 
 
 def sizes(names: Sequence[str], known: Sequence[float | None]) -> list[float]:
