@@ -283,10 +283,12 @@ class Line:
         self._success(device, self.clock() - started)
         device.identified = True
         device.wrong = ""
-        self.recorder.condition(alarm, False, found)
-        if device.health.identity != found:
-            log.info("line %s: device %s: identified as %s", self.plan.id, device.plan.id, found)
-            device.health.identity = found
+        self.recorder.condition(alarm, False, found.text)
+        if (device.health.identity, device.health.variant) != found:
+            variant = f", variant {found.variant}" if found.variant else ""
+            log.info("line %s: device %s: identified as %s%s", self.plan.id, device.plan.id, found.text, variant)
+            device.health.identity = found.text
+        device.become(found.variant)
         return True
 
     def _internal(self, device: PolledDevice, what: str, error: Exception) -> LinkError:

@@ -121,6 +121,12 @@ class PolledDevice:
     reason: str = ""
     told_alive: bool = False
     """Whether the alarm engine knows, since start, that it answers (an alarm may have been left active)."""
+    asked: DevicePlan = field(init=False)
+    """How it is asked now: its plan, or that of the variant that it is."""
+
+    def __post_init__(self) -> None:
+        """Ask it plainly at first."""
+        self.asked = self.plan
 
     @property
     def resting(self) -> bool:
@@ -143,6 +149,13 @@ class PolledDevice:
     def tired(self) -> bool:
         """Whether it has failed so often in a row that it shall rest."""
         return self.failures >= FAILURES
+
+    def become(self, variant: str) -> None:
+        """Ask from now on as the variant that it says it is; an empty one is the plain device."""
+        self.asked = self.plan.variants.get(variant, self.plan)
+        self.health.variant = variant
+        for poll, query in zip(self.polls, self.asked.queries, strict=True):
+            poll.plan = query
 
     def forget_identity(self) -> None:
         """It has to be asked again who it is, where it can be."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,23 @@ from pydantic import BaseModel
 from labmon import units
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
+from labmon.drivers.check_guards import (
+    NOW,
+    check_alive,
+    check_clock,
+    check_guard,
+    check_identity,
+    check_params,
+    check_same_channels,
+)
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.examples import asked_of
 from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
 from labmon.drivers.steps import Setting
-from labmon.drivers.variants import exclusive, variants
+from labmon.drivers.variants import exclusive, some_address, variants
+from labmon.links.pattern import Pattern, PatternError
 
 Report = Callable[..., None]
 """report(path, message, hint="", at_key=False)"""
@@ -33,28 +43,26 @@ def check(file: grammar.DriverFile, report: Report) -> None:
 
     _header(file, noted)
     _references(file, noted)
+    check_params(file, noted)
     if not sound:
         return
     _channel_ids(file, noted)
     _units(file, noted)
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
         if file.identity is not None:
-            _identity(file.identity, setting, noted)
+            check_identity(file.identity, setting, _conditions, noted)
+        if file.guard is not None and applies(file.guard.when, params):
+            check_guard(file.guard, setting, _conditions, noted)
+        if file.clock is not None and applies(file.clock.when, params):
+            check_clock(file.clock, setting, noted)
+    check_same_channels(file, noted)
     _examples(file, noted)
     if sound:
         _compiles(file, noted)
-
-
-def _some_address(file: grammar.DriverFile) -> int | str:
-    if file.address is None:
-        return 1
-    if file.address.default is not None:
-        return file.address.default
-    return "1" if file.address.from_ is None else file.address.from_
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
@@ -71,8 +79,8 @@ def _header(file: grammar.DriverFile, report: Report) -> None:
 
 def _regex(path: Path, pattern: str | None, report: Report) -> None:
     try:
-        re.compile(pattern or "")
-    except re.error as error:
+        Pattern((pattern or "").encode())
+    except PatternError as error:
         report(path, f"is no regular expression: {error}")
 
 
@@ -81,11 +89,15 @@ def _regex(path: Path, pattern: str | None, report: Report) -> None:
 
 def _references(file: grammar.DriverFile, report: Report) -> None:
     for path, part in _walk(file, ()):
-        if isinstance(part, Ref) and part.param not in file.params:
+        if isinstance(part, Ref) and part.param not in file.params and not _is_moment(path, part.param):
             report((*path, "param"), f"no parameter {part.param}", _known(part.param, file.params))
         if path[-1:] == ("when",) and isinstance(part, dict):
             for name, wanted in part.items():
                 _when((*path, name), file.params.get(name), name, wanted, file, report)
+
+
+def _is_moment(path: Path, name: str) -> bool:
+    return path[:2] == ("clock", "set") and name in NOW
 
 
 def _when(path: Path, param: Param | None, name: str, wanted: Any, file: grammar.DriverFile, report: Report) -> None:
@@ -170,6 +182,7 @@ def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -
         if applies(channel.when, setting.params):
             _channel((*path, "channels", index), channel, fields, before, setting, report)
             before[channel.id] = str(value_of(channel.unit, setting.params))
+    check_alive(path, query, fields, report)
     if query.record is not None:
         for place, name in [(("time",), query.record.time), *((("key", n), k) for n, k in enumerate(query.record.key))]:
             if name not in fields:
@@ -226,39 +239,31 @@ def _conditions(
             report((*path, index, "field"), f"`has` needs a field of type words; {condition.field} is {field.type}")
 
 
-def _identity(identity: grammar.Identity, setting: Setting, report: Report) -> None:
-    fields: dict[str, grammar.Field] = {}
-    for index, request in enumerate(identity.requests):
-        if applies(request.when, setting.params):
-            check_request(("identity", "requests", index), request, setting, report)
-            fields |= {n: f for n, f in request.fields.items() if applies(f.when, setting.params)}
-    for index, name in enumerate(identity.show):
-        if name not in fields:
-            report(("identity", "show", index), f"no field {name}", _known(name, fields))
-    for name in identity.expect:
-        if name not in fields:
-            report(("identity", "expect", name), f"no field {name}", _known(name, fields), at_key=True)
-    _conditions(("identity", "wrong-when"), identity.wrong_when, fields, setting, report)
-
-
 # ---------------------------------------------------------------- examples
 
 
 def _examples(file: grammar.DriverFile, report: Report) -> None:
     for index, example in enumerate(file.examples):
         path: Path = ("examples", index)
-        if example.identity and file.identity is None:
-            report((*path, "identity"), "the file has no identity")
+        block = _beside(file, example)
+        if example.query is None and block is None:
+            report(path, f"the file has no {asked_of(example)}")
             continue
         if example.query is not None and example.query not in file.queries:
             report((*path, "query"), f"no query {example.query}", _known(example.query, file.queries))
             continue
         if example.framing is not None and example.framing not in file.framings:
             report((*path, "framing"), f"not among the framings {', '.join(file.framings)}")
-        if example.origin.composed is not None and example.fails is None and "raws" not in example.model_fields_set:
+        written = example.set_clock is None
+        if (
+            example.origin.composed is not None
+            and example.fails is None
+            and written
+            and "raws" not in example.model_fields_set
+        ):
             report(path, "a composed example gives the raw values that its bytes are composed of", "add `raws`")
         query = file.queries[example.query] if example.query else None
-        requests = query.requests if query else file.identity.requests if file.identity else []
+        requests = query.requests if query else block.requests if block else []
         fields = {name for request in requests for name in request.fields}
         for name in example.raws:
             if name not in fields:
@@ -272,10 +277,23 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
                 report((*path, "warned", place), f"no channel {name}", _known(name, ids))
 
 
+def _beside(
+    file: grammar.DriverFile, example: grammar.Example
+) -> grammar.Identity | grammar.Guard | grammar.Clock | grammar.ClockSet | None:
+    """What an example of no query asks; None where the file does not have it."""
+    if example.identity:
+        return file.identity
+    if example.guard:
+        return file.guard
+    if example.clock or file.clock is None:
+        return file.clock
+    return file.clock.set_ if example.set_clock is not None else None
+
+
 def _compiles(file: grammar.DriverFile, report: Report) -> None:
     """What only making the queries brings to light: units that do not go together in a computation."""
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         driver = CompiledDriver("check/check", file, "")
         for name, query in file.queries.items():
             if applies(query.when, setting.params):

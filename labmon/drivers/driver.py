@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from labmon.drivers.given import ParamValue
 from labmon.links.link import Link
 from labmon.model.reading import Raw
 
@@ -39,6 +40,14 @@ class Outcome(NamedTuple):
     raw: Raw = None
 
 
+class Sign(NamedTuple):
+    """A raw value that changes as long as the instrument measures; `within` so many seconds."""
+
+    field: str
+    raw: Raw
+    within: float
+
+
 @dataclass(slots=True)
 class Answer:
     """What one query yielded: outcomes in the order of the query's channels.
@@ -50,6 +59,8 @@ class Answer:
     outcomes: Sequence[Outcome]
     time: int | None = None
     key: str | None = None
+    signs: Sequence[Sign] = ()
+    """Raw values that must change from time to time, or the instrument measures no more."""
 
 
 class WrongInstrument(Exception):
@@ -93,11 +104,72 @@ class Query(Protocol):
         ...
 
 
+class Identified(NamedTuple):
+    """What the instrument says of itself, and the variant that it is thereby; empty where the driver has none."""
+
+    text: str
+    variant: str = ""
+
+
 class Identity(Protocol):
     """The query that tells which instrument it is. Asked on every (re)connect of a device."""
 
-    async def check(self, link: Link) -> str:
+    @property
+    def variants(self) -> Mapping[str, Mapping[str, ParamValue]]:
+        """Parameters that each variant decides, by its name; channels and units are the same with all of them."""
+        ...
+
+    async def check(self, link: Link) -> Identified:
         """Return what the instrument says of itself. Raises WrongInstrument, or what Query.ask raises."""
+        ...
+
+
+class Settings(NamedTuple):
+    """How the instrument is set."""
+
+    watched: Mapping[str, Raw]
+    """Raw values whose change is told, by field; None for one that the instrument does not give."""
+    wrong: str = ""
+    """What is set otherwise than it must be for values to be used; empty where all is as expected."""
+
+
+class Guard(Protocol):
+    """The query that tells how the instrument is set. Asked on every (re)connect, and from time to time."""
+
+    @property
+    def every(self) -> float:
+        """Interval in seconds."""
+        ...
+
+    async def ask(self, link: Link) -> Settings:
+        """Ask once; raises what Query.ask raises."""
+        ...
+
+
+class DeviceClock(Protocol):
+    """The instrument's own clock."""
+
+    @property
+    def every(self) -> float:
+        """Interval in seconds."""
+        ...
+
+    @property
+    def at_most(self) -> float:
+        """Seconds that it may be off."""
+        ...
+
+    @property
+    def can_be_set(self) -> bool:
+        """Whether the driver knows how."""
+        ...
+
+    async def ask(self, link: Link) -> int | None:
+        """The time that it shows (UTC ns), None where that is none; raises what Query.ask raises."""
+        ...
+
+    async def set(self, link: Link, now: int) -> None:
+        """Set it to this time (UTC ns); raises what Query.ask raises, and ValueError where it cannot be set."""
         ...
 
 
@@ -161,4 +233,12 @@ class Driver(Protocol):
 
     def identity(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> Identity | None:
         """The identity check for one device, where the instrument offers one."""
+        ...
+
+    def guard(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> Guard | None:
+        """What watches the settings of one device, where the driver does. Raises ValueError as `queries`."""
+        ...
+
+    def clock(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> DeviceClock | None:
+        """The clock of one device, where the driver reads it. Raises ValueError as `queries`."""
         ...

@@ -27,6 +27,16 @@ from labmon.drivers.grammar_fields import (
     TextType,
     WordType,
 )
+from labmon.drivers.grammar_guards import (
+    Alive,
+    Clock,
+    ClockSet,
+    Expectation,
+    Guard,
+    Identity,
+    SelfTest,
+    Variant,
+)
 from labmon.drivers.grammar_wire import Checksum, Frame, LengthField, Request
 
 __all__ = [
@@ -34,18 +44,23 @@ __all__ = [
     "FORM_NUMBER",
     "FORM_TIME",
     "Address",
+    "Alive",
     "AllowedWrite",
     "BadWhen",
     "Channel",
     "Checksum",
+    "Clock",
+    "ClockSet",
     "Compute",
     "Condition",
     "CountsPerVolume",
     "DriverFile",
     "Example",
     "Exchange",
+    "Expectation",
     "Field",
     "Frame",
+    "Guard",
     "Identity",
     "LengthField",
     "Manual",
@@ -55,10 +70,12 @@ __all__ = [
     "Record",
     "Request",
     "Scaled",
+    "SelfTest",
     "Sentinel",
     "Serial",
     "TextType",
     "Timing",
+    "Variant",
     "WordType",
 ]
 
@@ -158,6 +175,8 @@ class Query(Strict):
     """Conditions under which none of its channels has a value."""
     record: Record | None = None
     """What makes the reply a stored sample."""
+    alive: list[Alive] = []
+    """Fields that must change from time to time; one that does not is an instrument that measures no more."""
     channels: Annotated[list[Channel], Limits(min_length=1)]
     """What the replies mean."""
     when: When | None = None
@@ -168,19 +187,6 @@ class Query(Strict):
         if (self.kind == "record") != (self.record is not None):
             raise ValueError("a query of kind record, and only that, says time and key under record")
         return self
-
-
-class Identity(Strict):
-    """Which instrument it is: asked at each connect, told by `show`, refused where it is not as expected."""
-
-    requests: Annotated[list[Request], Limits(min_length=1)]
-    """What is asked, in order."""
-    show: Annotated[list[Id], Limits(min_length=1)]
-    """Fields that are told to people."""
-    expect: dict[Id, Given[str]] = {}
-    """Field -> regular expression that the whole text must match; a parameter not set expects nothing."""
-    wrong_when: list[Condition] = []
-    """Conditions under which it is another instrument."""
 
 
 class DriverFile(Strict):
@@ -229,6 +235,10 @@ class DriverFile(Strict):
     """What differs between instruments of the kind and cannot be asked of them."""
     identity: Identity | None = None
     """Which instrument it is, asked at each connect."""
+    guard: Guard | None = None
+    """Settings of the instrument that are watched."""
+    clock: Clock | None = None
+    """The instrument's own clock, which is compared with the gateway's."""
     queries: Annotated[dict[Id, Query], Limits(min_length=1)]
     """What is asked, by name."""
     examples: list[Example] = []

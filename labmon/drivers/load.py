@@ -20,6 +20,8 @@ class DriverLoad:
     driver: CompiledDriver | None
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
+    source: Loaded[DriverFile] | None = None
+    """The file as it was read: where each key stands."""
 
     @property
     def fit(self) -> bool:
@@ -46,7 +48,7 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
         f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
     )
     driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source)
-    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model))
+    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), source=loaded)
 
 
 def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:

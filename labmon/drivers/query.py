@@ -7,7 +7,7 @@ from typing import Literal
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
-from labmon.drivers.driver import Answer, ChannelSpec, Outcome
+from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
 from labmon.drivers.steps import Setting
 from labmon.drivers.values import raws_of
@@ -61,6 +61,7 @@ class CompiledQuery:
             specs.append(spec)
         self.channels = tuple(specs)
         self._record = query.record
+        self._alive = [(one.field, index[one.field], one.within) for one in query.alive if one.field in index]
 
     async def ask(self, link: Link) -> Answer:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
@@ -84,6 +85,8 @@ class CompiledQuery:
             if isinstance(time, (int, float)) and time == time:
                 answer.time = int(time) * _NS
                 answer.key = "/".join(str(raws[index[name]]) for name in self._record.key)
+        if self._alive:
+            answer.signs = [Sign(name, raws[at], within) for name, at, within in self._alive]
         return answer
 
     @staticmethod

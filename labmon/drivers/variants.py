@@ -10,7 +10,7 @@ from labmon.drivers.given import ANY, ParamValue
 
 
 def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
-    """Parameters of the plain device, of one with every example, then of one for each further choice of each parameter.
+    """Parameters of the plain device, of one with every example, of one for each choice of each parameter, of variants.
 
     Choices are not combined with one another: the parts of a file that they switch are independent.
     """
@@ -31,6 +31,18 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
         for choice in choices:
             if plain.get(name) != choice:
                 yield {**plain, name: choice}
+    for variant in file.identity.variants if file.identity is not None else ():
+        if variant.params:
+            yield {**plain, **variant.params}
+
+
+def some_address(file: grammar.DriverFile) -> int | str:
+    """An address that a device of the file may have: the default where it names one."""
+    if file.address is None:
+        return 1
+    if file.address.default is not None:
+        return file.address.default
+    return "1" if file.address.from_ is None else file.address.from_
 
 
 def exclusive(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:

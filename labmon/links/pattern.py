@@ -6,6 +6,7 @@ loop would stand still with it: no device of any line would be polled.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import regex
@@ -27,8 +28,9 @@ class Pattern:
 
     def __init__(self, pattern: bytes) -> None:
         try:
+            re.compile(pattern)  # the syntax is that of `re`: two groups of one name are a mistake
             self._compiled: regex.Pattern[bytes] = regex.compile(pattern, regex.DOTALL)
-        except (regex.error, OverflowError, RecursionError) as error:
+        except (re.error, regex.error, OverflowError, RecursionError) as error:
             raise PatternError(str(error)) from None
         self.pattern = pattern
         self.groupindex: Mapping[str, int] = self._compiled.groupindex

@@ -83,8 +83,14 @@ class Composer:
         return True
 
     def exchanges(self) -> list[tuple[bytes, bytes]]:
-        source = self.document["identity"] if "identity" in self.example else None
-        source = source or self.document["queries"][self.example["query"]]
+        beside = [part for part in ("identity", "guard", "clock") if part in self.example]
+        if "set-clock" in self.example:
+            source = self.document["clock"]["set"]
+            self.params.update(moment(self.example["set-clock"]))
+        elif beside:
+            source = self.document[beside[0]]
+        else:
+            source = self.document["queries"][self.example["query"]]
         return [self.exchange(r) for r in source["requests"] if self.applies(r)]
 
     def exchange(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
@@ -207,6 +213,16 @@ def xor(data: bytes) -> int:
 
 def inverted_xor(data: bytes) -> int:
     return ~xor(data) & 0xFF
+
+
+def moment(unix: int) -> dict[str, int]:
+    """The parameters that a request which sets a clock may use, by the calendar of the C library."""
+    t = time.gmtime(unix)
+    high, low = struct.unpack(">HH", struct.pack(">I", unix))
+    names = ("year", "month", "day", "hour", "minute", "second")
+    parts = dict(zip(names, t[:6], strict=True)) | {"unix": unix, "unix-high": high, "unix-low": low}
+    parts |= {"month-day": t.tm_mon * 256 + t.tm_mday, "minute-second": t.tm_min * 256 + t.tm_sec}
+    return {f"now-{name}": value for name, value in parts.items()}
 
 
 def compose(document: dict[str, Any], example: dict[str, Any]) -> list[tuple[bytes, bytes]]:

@@ -107,12 +107,12 @@ async def test_identity_by_objects_over_several_replies() -> None:
     identity = driver.identity("modbus-rtu", None, {"product": "GMP25[12]"})
     assert identity is not None
     found = await identity.check(Wire(list(frames)))  # type: ignore[arg-type]
-    assert found == "vendor Vaisala, product GMP252, revision 1.2"
+    assert found == ("vendor Vaisala, product GMP252, revision 1.2", "")
     other = driver.identity("modbus-rtu", None, {"product": "GMP251"})
     assert other is not None
     with pytest.raises(WrongInstrument) as caught:
         await other.check(Wire(list(frames)))  # type: ignore[arg-type]
-    assert caught.value.found == found
+    assert caught.value.found == found.text
 
 
 @pytest.mark.parametrize(

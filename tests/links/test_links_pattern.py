@@ -30,7 +30,7 @@ def test_it_matches_as_re_does() -> None:
     assert Pattern(rb"b").search(b"ab") is not None
 
 
-@pytest.mark.parametrize("text", [b"(", b"a{2,1}", b"[", b"(?P<a>x)(?P<a>", b"*"])
+@pytest.mark.parametrize("text", [b"(", b"a{2,1}", b"[", b"(?P<a>x)(?P<a>y)", b"*"])
 def test_what_is_no_pattern_says_so(text: bytes) -> None:
     with pytest.raises(PatternError):
         Pattern(text)
