@@ -30,6 +30,7 @@ ambient CHANNEL       let a channel drift to what it is in the room
 door open | closed    the same for all that an open door changes
 grade A|B|C|D [at-rest | in-operation]
                       count the particles of such a room (Annex 1, Table 5)
+says FIELD VALUE      let a field of its replies hold another raw value: a setting, a serial number
 usual                 let every channel drift back, free
 clock SECONDS         let its clock be ahead by so much; negative: behind
 reboot [SECONDS] [keep | lose]
@@ -133,6 +134,11 @@ def _bad(instrument: Instrument, channel: str, reason: str) -> str:
     return f"{channel} is {reason}"
 
 
+def _says(instrument: Instrument, field: str, raw: str) -> str:
+    instrument.says(field, raw)
+    return f"{field} says {raw}"
+
+
 def _sentinel(instrument: Instrument, channel: str) -> str:
     return f"{channel} is {instrument.sentinel(channel)}"
 
@@ -191,6 +197,7 @@ _DEEDS: dict[str, tuple[tuple[int, ...], Callable[..., str]]] = {
     # Verb -> how many words may follow, and what is done.
     "set": ((2,), _set),
     "bad": ((2,), _bad),
+    "says": ((2,), _says),
     "sentinel": ((1,), _sentinel),
     "stuck": ((1,), _stuck),
     "ambient": ((1,), _ambient),

@@ -11,6 +11,7 @@ from typing import Any
 
 from labmon.acquisition.plan import LinePlan
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
@@ -20,7 +21,7 @@ from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
 from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
-from labmon.simulate.raws import completed, shown, well
+from labmon.simulate.raws import Asked, completed, shown, stamp, typed, well
 from labmon.simulate.registers import Registers
 from labmon.simulate.words import Spoken
 
@@ -53,27 +54,40 @@ class Instrument:
         self.params = setting.params
         self.queries: list[CompiledQuery] = driver.queries(framing, address, params)
         self.identity: CompiledIdentity | None = driver.identity(framing, address, params)
+        self.device_clock: CompiledClock | None = driver.clock(framing, address, params)
+        beside: dict[str, Asked | None] = {
+            "identity": self.identity,
+            "guard": driver.guard(framing, address, params),
+            "clock": self.device_clock,
+        }
         self._start: dict[str, dict[str, Raw]] = {}
         payloads: dict[str, list[bytes]] = {}
+        exemplary: set[str] = set()
         for query in self.queries:
-            raws, payloads[query.name] = shown(driver, query, framing, params)
+            raws, payloads[query.name] = shown(driver, f"query {query.name}", query, params)
+            if raws:
+                exemplary.add(query.name)
             raws = completed(query.steps, raws)
             self._start[query.name] = well(query, driver.file.queries[query.name], raws, self.params)
-        self._identity_raws: dict[str, Raw] = {}
-        if self.identity is not None:
-            told, payloads[""] = shown(driver, self.identity, framing, params)
-            self._identity_raws = completed(self.identity.steps, told)
+        self._beside: dict[str, tuple[Sequence[Step], dict[str, Raw]]] = {}
+        for what, asked in beside.items():
+            if asked is not None:
+                told, payloads[what] = shown(driver, what, asked, params)
+                self._beside[what] = asked.steps, completed(asked.steps, told)
         self._records: dict[str, dict[str, Raw]] = {}
         self._now: dict[str, dict[str, Raw]] = {}
         self._bad: dict[str, str] = {}
         self._since_sample = 0.0
         self._restarts_in = 0.0
+        self._order = sorted(self.queries, key=lambda query: query.kind != "record")
+        """Where two queries read the same register, the later one says what it holds: the last that was told."""
         self.clock_offset = 0.0
         """Seconds by which the instrument's own clock is ahead."""
         self._modbus = framing.startswith("modbus-")
         self._registers = Registers(self._sources, self._may_write)
         self._spoken = Spoken(self._sources, payloads, driver)
-        self.life = Life(driver, self.queries, self._start, self.chance, grade, state)
+        self.life = Life(driver, self.queries, self._start, exemplary, self.chance)
+        self.life.room(grade, state)
         self.quantities = self.life.quantities
         self._sampled()
 
@@ -145,9 +159,28 @@ class Instrument:
                     return reason
         raise ValueError(f"the driver file knows no raw value that means that {channel} has none")
 
+    def says(self, field: str, raw: str) -> None:
+        """Let a field hold another raw value from now on: a setting changed, another serial number.
+
+        Raises ValueError for a field that it does not have, and a value that the field cannot hold.
+        """
+        found = False
+        for steps, raws in [*self._beside.values(), *((q.steps, self._start[q.name]) for q in self.queries)]:
+            for one in steps:
+                if any(f.name == field for f in one.fields):
+                    changed = {**raws, field: typed(raws.get(field), raw)}
+                    one.encode(changed)
+                    raws[field] = changed[field]
+                    found = True
+        if not found:
+            raise ValueError(f"no field {field} in any reply")
+        self._moved()
+
     def _query_of(self, channel: str) -> CompiledQuery:
         for query in self.queries:
             if any(spec.id == channel for spec in query.channels):
+                self._order.remove(query)
+                self._order.append(query)
                 return query
         names = ", ".join(spec.id for q in self.queries for spec in q.channels)
         raise ValueError(f"no channel {channel}; there are {names}")
@@ -189,8 +222,8 @@ class Instrument:
             if query.kind == "record":
                 raws = self._measured(query)
                 record = self.driver.file.queries[query.name].record
-                if record is not None and isinstance(record.time, str):
-                    raws[record.time] = int(self.clock)
+                if record is not None:
+                    raws |= stamp(record.time, self.clock)
                 self._records[query.name] = raws
 
     def _measured(self, query: CompiledQuery) -> dict[str, Raw]:
@@ -263,9 +296,10 @@ class Instrument:
 
     def _sources(self) -> Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]:
         found: list[tuple[Sequence[Step], Mapping[str, Raw]]] = []
-        if self.identity is not None:
-            found.append((self.identity.steps, self._identity_raws))
-        found += [(query.steps, self._current(query)) for query in self.queries]
+        if self.driver.file.clock is not None and "clock" in self._beside:
+            self._beside["clock"][1].update(stamp(self.driver.file.clock.time, self.clock))
+        found += self._beside.values()
+        found += [(query.steps, self._current(query)) for query in self._order]
         return found
 
     def _may_write(self, table: str, address: int, value: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from labmon import units
 from labmon.drivers import grammar
@@ -22,16 +22,18 @@ _INFINITE = float("inf")
 
 
 class Life:
-    """The quantities of one instrument, by channel. `door_every`: mean seconds between two openings, None for never."""
+    """The quantities of one instrument, by channel. `door_every`: mean seconds between two openings, None for never.
+
+    `exemplary`: the queries whose raw values at the start are those of an example, and not made up.
+    """
 
     def __init__(
         self,
         driver: CompiledDriver,
         queries: Sequence[CompiledQuery],
         start: Mapping[str, Mapping[str, Raw]],
+        exemplary: Collection[str],
         chance: random.Random,
-        grade: str,
-        state: str,
     ) -> None:
         self.class_ = driver.file.class_
         self.chance = chance
@@ -48,12 +50,11 @@ class Life:
         self._litres: dict[str, float] = {}
         self._open_for: float | None = None
         for query in queries:
-            self._begin(query, driver.file.queries[query.name], start[query.name])
-        self.room(grade, state)
+            self._begin(query, driver.file.queries[query.name], start[query.name], query.name in exemplary)
 
     # ------------------------------------------------------------------ where it starts
 
-    def _begin(self, query: CompiledQuery, file: grammar.Query, raws: Mapping[str, Raw]) -> None:
+    def _begin(self, query: CompiledQuery, file: grammar.Query, raws: Mapping[str, Raw], exemplary: bool) -> None:
         declared = {c.id: c for c in file.channels}
         types = {f.name: f.type for one in query.steps for f in one.fields}
         answer = query.answer([raws.get(name) for name in query.fields])
@@ -70,7 +71,7 @@ class Life:
             low, high = channel.range or (-_INFINITE, _INFINITE)
             if spec.kind in ("count", "particle-concentration") and values[spec.id] is not None:
                 continue
-            known = usual(spec, self.class_, values[spec.id], low, high)
+            known = usual(spec, self.class_, values[spec.id] if exemplary else None, low, high)
             if known is None or not _sayable(query, spec.id, known.target, raws):
                 known = None if values[spec.id] is None or spec.states else Typical(values[spec.id] or 0.0, 0.0, 1.0)
             if known is not None:

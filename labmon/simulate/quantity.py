@@ -28,22 +28,21 @@ class Quantity:
     low: float = -math.inf
     high: float = math.inf
     """What it can be at all: noise does not lead out of it."""
-    _level: float | None = None
+    level: float = field(init=False)
+    """Where it is, without noise."""
+
+    def __post_init__(self) -> None:
+        self.level = self.target
 
     def step(self, seconds: float) -> None:
         """Let so much time pass."""
-        level = self.level
-        self._level = level + (self.target - level) * (1 - math.exp(-seconds / self.tau)) if self.tau > 0 else level
+        if self.tau > 0:
+            self.level += (self.target - self.level) * (1 - math.exp(-seconds / self.tau))
 
     def jump(self, value: float) -> None:
         """Be there at once, and free again if it was stuck."""
-        self.target = self._level = value
+        self.target = self.level = value
         self.held = None
-
-    @property
-    def level(self) -> float:
-        """Where it is, without noise."""
-        return self.target if self._level is None else self._level
 
     @property
     def value(self) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.compile import CompiledDriver
-from labmon.drivers.examples import payloads_of, target_of
+from labmon.drivers.examples import asked_of, payloads_of, target_of
 from labmon.drivers.given import ParamValue, applies, value_of
-from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
 from labmon.links.errors import LinkError
@@ -35,25 +35,39 @@ _NUMBERS = (
 _ROUNDS = 8
 
 
+class Asked(Protocol):
+    """What is asked of an instrument: a query, its identity, guard or clock."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The requests, in order."""
+        ...
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """Names of all fields of the replies."""
+        ...
+
+
 def shown(
-    driver: CompiledDriver, target: CompiledQuery | CompiledIdentity, framing: str, params: Mapping[str, object]
+    driver: CompiledDriver, what: str, target: Asked, params: Mapping[str, object]
 ) -> tuple[dict[str, Raw], list[bytes]]:
     """Raw values and payloads of the reply that the examples show of an instrument with which all is well.
 
-    The first with the device's own parameters and a value for each channel; else the first that has most of that.
-    Empty where there is none.
+    `what` is `query` and its name, or identity, guard, clock. The first with the device's own parameters and a value
+    for each channel; else the first that has most of that. Empty where there is none.
     """
-    name = target.name if isinstance(target, CompiledQuery) else None
     best: tuple[int, dict[str, Raw], list[bytes]] = (-1, {}, [])
     for example in driver.file.examples:
-        if example.query != name or example.fails is not None:
+        asked = asked_of(example) if example.query is None else f"query {example.query}"
+        if asked != what or example.fails is not None:
             continue
         good = sum(not isinstance(value, str) for value in (example.readings or {}).values())
         rank = 2 * good + 2 * (not example.warned) + (dict(example.params) == dict(params))
         if rank <= best[0]:
             continue
         try:
-            made = target_of(driver, example)
+            made: Any = target_of(driver, example)
             payloads = payloads_of(made.steps, example, example.framing or driver.framings[0])
             raws = made.raws(payloads)
         except (LinkError, ValueError):
@@ -145,3 +159,20 @@ def _named(bits: object) -> bool:
 def _several(given: object, params: Mapping[str, ParamValue]) -> list[Raw]:
     value = given if isinstance(given, list) else [value_of(given, params)]
     return [v for v in value if isinstance(v, (int, float, str))]
+
+
+def stamp(time_: object, moment: float) -> dict[str, Raw]:
+    """The fields that tell an instrument's time at a moment (Unix seconds); `time_` is the file's word for it."""
+    return {time_: int(moment)} if isinstance(time_, str) else {}
+
+
+def typed(before: Raw, text: str) -> Raw:
+    """A raw value as typed: of the kind that the field holds now. Raises ValueError for another."""
+    if isinstance(before, str):
+        return text
+    if isinstance(before, float):
+        return float(text)
+    try:
+        return int(text, 0)
+    except ValueError:
+        return float(text)

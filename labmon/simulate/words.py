@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import bytes_of
@@ -11,6 +12,26 @@ from labmon.drivers.steps import Step, Text
 from labmon.drivers.template import group_name
 from labmon.links.errors import Garbled, LinkError, Refused
 from labmon.model.reading import Raw
+
+
+class Found(Protocol):
+    """A match of a pattern."""
+
+    @property
+    def string(self) -> bytes:
+        """What was searched."""
+        ...
+
+    def __getitem__(self, group: str) -> bytes | None: ...
+
+    def start(self, group: str, /) -> int:
+        """Where the group begins."""
+        ...
+
+    def end(self, group: str, /) -> int:
+        """Where the group ends."""
+        ...
+
 
 Sources = Callable[[], Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]]
 
@@ -109,13 +130,14 @@ def _code(texts: Mapping[bytes, Text], got: bytes) -> str:
     return "?"
 
 
-def rewritten(found: re.Match[bytes], raws: Mapping[str, Raw]) -> bytes:
+def rewritten(found: Found, raws: Mapping[str, Raw]) -> bytes:
     """A reply like the one found, with these values written as theirs are: as wide, with as many decimals."""
     text = found.string
     for group in sorted(raws, key=lambda name: -found.start(name)):
         raw = raws[group]
-        if found[group] is not None and raw is not None:
-            text = text[: found.start(group)] + _like(found[group].decode("latin-1"), raw) + text[found.end(group) :]
+        before = found[group]
+        if before is not None and raw is not None:
+            text = text[: found.start(group)] + _like(before.decode("latin-1"), raw) + text[found.end(group) :]
     return text
 
 
