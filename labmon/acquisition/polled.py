@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from labmon.acquisition.plan import DevicePlan, QueryPlan
+from labmon.acquisition.records import Records
 from labmon.health.line import DeviceHealth
-from labmon.links.link import Link, Request
+from labmon.links.link import Link, Memory, Request
+from labmon.links.text import Prompted
 
 SLOT = 0.02
 """Grid of due times in seconds: a wake-up costs more than the Modbus in it, so polls share them."""
@@ -42,6 +44,11 @@ class TimedLink:
         """Whether the line is open."""
         return self.link.is_open
 
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of the connection."""
+        return self.link.memory
+
     async def open(self) -> None:
         """Open the line."""
         await self.link.open()
@@ -56,8 +63,22 @@ class TimedLink:
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
-        timeout = min((self.fixed or timeout) * self.stretch, self.cap)
+        if not isinstance(request, Prompted):  # how often that is sent follows from its time
+            timeout = (self.fixed or timeout) * self.stretch
+        timeout = min(timeout, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
+
+    async def flush(self) -> None:
+        """Wait until the line is quiet, and drop what came."""
+        await self.link.flush()
+
+    async def send_break(self, seconds: float) -> None:
+        """Hold the line in BREAK."""
+        await self.link.send_break(seconds)
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing until so many seconds after the last byte."""
+        self.link.rest(seconds)
 
     def lengthen(self) -> bool:
         """Give a device that answers late more time, within bounds; False for a probe, and where it has it all."""
@@ -76,7 +97,8 @@ class PolledQuery:
     due: float
     phase: float
     skipped: int = 0
-    record: tuple[int, str] | None = None
+    records: Records | None = None
+    """Of a query that reads stored records."""
     failed: bool = False
     """Whether the latest reading has no value because the poll failed."""
 
@@ -142,7 +164,8 @@ class PolledDevice:
             share = zlib.crc32(query.layout.query.encode()) / 2**32
             first = now + min(FIRST, query.every) * share
             phase = round(share * query.every / SLOT) * SLOT
-            device.polls.append(PolledQuery(query, device, math.ceil(first / SLOT) * SLOT, phase))
+            records = Records(query) if query.query.kind == "record" else None
+            device.polls.append(PolledQuery(query, device, math.ceil(first / SLOT) * SLOT, phase, records=records))
         return device
 
     @property
@@ -158,8 +181,11 @@ class PolledDevice:
             poll.plan = query
 
     def forget_identity(self) -> None:
-        """It has to be asked again who it is, where it can be."""
+        """It has to be asked again who it is, where it can be, and where its records stand."""
         self.identified = self.plan.identity is None
+        for poll in self.polls:
+            if poll.records is not None:
+                poll.records.forget()
 
     def answered(self, seconds: float) -> None:
         """It answered after so many seconds: its failures are over."""

@@ -20,7 +20,7 @@ from labmon.drivers.given import ParamValue, Ref, applies
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.load import DriverLoad
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Setting, sentinels_of
+from labmon.drivers.setting import Setting, sentinels_of
 from labmon.links.errors import LinkError
 from labmon.model.reading import Raw
 

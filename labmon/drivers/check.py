@@ -19,12 +19,14 @@ from labmon.drivers.check_guards import (
     check_params,
     check_same_channels,
 )
+from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
+from labmon.drivers.check_wire import check_wire
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import asked_of
 from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.variants import exclusive, some_address, variants
 from labmon.links.pattern import Pattern, PatternError
 
@@ -50,6 +52,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _units(file, noted)
     for params in variants(file):
         setting = Setting(file, file.framings[0], some_address(file), params)
+        if not check_wire(setting, noted):
+            continue
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
@@ -66,8 +70,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
-    if "text" in file.framings and len(set(file.framings)) > 1:
-        report(("framings",), "a file speaks either text or Modbus", "make two files")
+    if {"text", "binary"} & set(file.framings) and len(set(file.framings)) > 1:
+        report(("framings",), "a file speaks one of text, binary and Modbus", "make a file for each")
     for path, pattern in (
         (("address", "pattern"), file.address.pattern if file.address else None),
         (("frame", "error"), file.frame.error if file.frame else None),
@@ -165,11 +169,11 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
 
 def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:
     fields: dict[str, grammar.Field] = {}
-    for index, request in enumerate(query.requests):
+    asked = setting_of(query, setting)
+    for at, request in requests_of(query, path):
         if not applies(request.when, setting.params):
             continue
-        at = (*path, "requests", index)
-        check_request(at, request, setting, report)
+        check_request(at, request, asked, report)
         for name, field in request.fields.items():
             if not applies(field.when, setting.params):
                 continue
@@ -183,10 +187,7 @@ def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -
             _channel((*path, "channels", index), channel, fields, before, setting, report)
             before[channel.id] = str(value_of(channel.unit, setting.params))
     check_alive(path, query, fields, report)
-    if query.record is not None:
-        for place, name in [(("time",), query.record.time), *((("key", n), k) for n, k in enumerate(query.record.key))]:
-            if name not in fields:
-                report((*path, "record", *place), f"no field {name}", _known(name, fields))
+    check_record(path, query, fields, setting, report, _conditions)
 
 
 def _channel(
@@ -263,7 +264,7 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
         ):
             report(path, "a composed example gives the raw values that its bytes are composed of", "add `raws`")
         query = file.queries[example.query] if example.query else None
-        requests = query.requests if query else block.requests if block else []
+        requests = [request for _, request in requests_of(query, ())] if query else block.requests if block else []
         fields = {name for request in requests for name in request.fields}
         for name in example.raws:
             if name not in fields:

@@ -53,14 +53,59 @@ class Answer:
     """What one query yielded: outcomes in the order of the query's channels.
 
     For a record: `time` is the instrument's own (UTC ns) and `key` identifies the record, so that one polled twice is
-    one reading.
+    one reading; `number` runs on from record to record, and `interval` is the time in seconds that one is after the
+    other, where the instrument says so. Without a record (`present` is false) there is nothing to be read as a sample.
     """
 
     outcomes: Sequence[Outcome]
     time: int | None = None
     key: str | None = None
+    number: int | None = None
+    interval: float | None = None
+    present: bool = True
     signs: Sequence[Sign] = ()
     """Raw values that must change from time to time, or the instrument measures no more."""
+
+
+Last = tuple[int, str]
+"""Time (UTC ns) and key of the last record that was taken."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn of reading brought: new records, the oldest first."""
+
+    records: list[Answer]
+    more: bool = False
+    """Whether there are more to be read now."""
+    lost: str = ""
+    """Why records before the first of these are missing, where the instrument no longer has the one taken last."""
+    absent: bool = False
+    """Whether the instrument said that it has no record at all."""
+    shown: Answer | None = None
+    """The record taken last, where it was read again."""
+
+
+class RecordReader(Protocol):
+    """Reads the stored records of one device, each once and in their order, a bounded number per turn."""
+
+    @property
+    def confirms(self) -> bool:
+        """Whether reading on takes away what was read: the next turn may come only when that is on the disk."""
+        ...
+
+    @property
+    def numbered(self) -> tuple[int, int | None] | None:
+        """Where the records are numbered: the place of the number within the key, and how many numbers there are."""
+        ...
+
+    async def turn(self, link: Link, last: Last | None) -> Turn:
+        """Read what came after the `last` record taken. Raises what Query.ask raises; nothing is taken then."""
+        ...
+
+    def forget(self) -> None:
+        """The connection or the instrument began anew: whatever was known of its state is not known."""
+        ...
 
 
 class WrongInstrument(Exception):

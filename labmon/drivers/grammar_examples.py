@@ -86,6 +86,8 @@ class Example(Strict):
     """Record: its time in Unix seconds. Clock: the time that it shows."""
     key: str | None = None
     """Record: its key."""
+    no_record: Literal[True] | None = None
+    """Record: there is none in this reply, and nothing is read as a sample."""
     found: str | None = None
     """Identity: what it says of itself."""
     variant: str | None = None
@@ -112,6 +114,6 @@ class Example(Strict):
         if len(given) != 1:
             raise ValueError("an example is of exactly one of query, identity, guard, clock and set-clock")
         [(key, outcome)] = given
-        if key and (outcome is None) == (self.fails is None):
-            raise ValueError(f"give exactly one of {key} and fails")
+        if key and sum(told is not None for told in (outcome, self.no_record, self.fails)) != 1:
+            raise ValueError(f"give exactly one of {key}{', no-record' if self.query else ''} and fails")
         return self

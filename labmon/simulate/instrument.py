@@ -23,6 +23,7 @@ from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
 from labmon.simulate.raws import Asked, completed, shown, stamp, typed, well
 from labmon.simulate.registers import Registers
+from labmon.simulate.stored import Stored
 from labmon.simulate.words import Spoken
 
 SAMPLE = 10.0
@@ -74,7 +75,8 @@ class Instrument:
             if asked is not None:
                 told, payloads[what] = shown(driver, what, asked, params)
                 self._beside[what] = asked.steps, completed(asked.steps, told)
-        self._records: dict[str, dict[str, Raw]] = {}
+        self.stored = {q.name: Stored(q.way) for q in self.queries if q.way is not None}
+        """The samples that it keeps, by query."""
         self._now: dict[str, dict[str, Raw]] = {}
         self._bad: dict[str, str] = {}
         self._since_sample = 0.0
@@ -207,8 +209,8 @@ class Instrument:
         self._registers.restart()
         self._since_sample = 0.0
         if lose:
-            self._records.clear()
-            self._sampled()
+            for stored in self.stored.values():
+                stored.lose()
         self._moved()
 
     def _moved(self) -> None:
@@ -219,12 +221,12 @@ class Instrument:
         """Store a new sample in every query that reads records, with the time now."""
         self._since_sample = 0.0
         for query in self.queries:
-            if query.kind == "record":
+            if query.name in self.stored:
                 raws = self._measured(query)
                 record = self.driver.file.queries[query.name].record
                 if record is not None:
                     raws |= stamp(record.time, self.clock)
-                self._records[query.name] = raws
+                self.stored[query.name].add(raws)
 
     def _measured(self, query: CompiledQuery) -> dict[str, Raw]:
         values: dict[str, float | str] = {}
@@ -245,11 +247,11 @@ class Instrument:
         return raws
 
     def _current(self, query: CompiledQuery) -> dict[str, Raw]:
-        if query.kind == "record":
-            return self._records[query.name]
         raws = self._now.get(query.name)
         if raws is None:
-            raws = self._now[query.name] = self._measured(query)
+            stored = self.stored.get(query.name)
+            kept = self._registers.kept("holding")
+            raws = self._now[query.name] = self._measured(query) if stored is None else stored.shown(kept)
         return raws
 
     # ------------------------------------------------------------------ what it says
@@ -304,6 +306,7 @@ class Instrument:
 
     def _may_write(self, table: str, address: int, value: int) -> bool:
         """Whether the file declares this write; what it does is done."""
+        self._now.clear()
         return any(
             getattr(one, "table", "") == table and getattr(one, "address", -1) == address and not one.fields
             for steps, _ in self._sources()

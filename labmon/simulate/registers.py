@@ -44,6 +44,10 @@ class Registers:
         self._kept.clear()
         self.forget()
 
+    def kept(self, table: str) -> dict[int, int]:
+        """What was written to a table, by address."""
+        return {address: value for (kept, address), value in self._kept.items() if kept == table}
+
     def answer(self, body: bytes) -> bytes:
         """The reply's PDU."""
         function = body[0]

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import bytes_of
-from labmon.drivers.steps import Step, Text
+from labmon.drivers.steps import Step
 from labmon.drivers.template import group_name
+from labmon.drivers.text_step import Text, Untold
 from labmon.links.errors import Garbled, LinkError, Refused
 from labmon.model.reading import Raw
 
@@ -42,39 +43,41 @@ class Spoken:
     def __init__(self, sources: Sources, payloads: Mapping[str, Sequence[bytes]], driver: CompiledDriver) -> None:
         self._sources = sources
         self._driver = driver
-        self._known: dict[bytes, Text] | None = None
+        self._known: dict[bytes, Text | Untold] | None = None
         self._shown = [payload for several in payloads.values() for payload in several]
 
     def known(self) -> Collection[bytes]:
         """Requests as they stand on the wire."""
         return self._texts().keys()
 
-    def _texts(self) -> dict[bytes, Text]:
+    def _texts(self) -> dict[bytes, Text | Untold]:
         if self._known is None:
             self._known = {}
             for steps, _ in self._sources():
                 for one in steps:
-                    if isinstance(one, Text):
+                    if isinstance(one, Text | Untold):
                         self._known.setdefault(one.request.encode(0), one)
         return self._known
 
     def answer(self, frame: bytes) -> bytes | None:
         """The reply's whole frame, with the values of now; None for what it does not understand."""
         wanted = self._texts().get(frame)
+        if not isinstance(wanted, Text):
+            return None
         for steps, raws in self._sources():
             if wanted in steps:
-                assert wanted is not None
                 return wanted.framed(self._payload(wanted, raws))
         return None
 
     def _payload(self, one: Text, raws: Mapping[str, Raw]) -> bytes:
-        if one.block.reversible:
+        try:
             return one.encode(raws)
-        # A pattern cannot be turned round: what an example shows, with other values in the places of its groups.
-        for payload in self._shown:
-            if (found := one.block.expect.fullmatch(payload)) is not None:
-                return rewritten(found, {group_name(f.name): raws.get(f.name) for f in one.fields})
-        raise ValueError("the reply is a pattern, and no example shows one")
+        except ValueError:
+            # A pattern cannot be turned round: what an example shows, with other values in the places of its groups.
+            for payload in self._shown:
+                if (found := one.block.expect.fullmatch(payload)) is not None:
+                    return rewritten(found, {group_name(f.name): raws.get(f.name) for f in one.fields})
+            raise
 
     def refusal(self, frame: bytes, code: str | None) -> bytes:
         """The reply by which it refuses, with this code or the first that the file shows.
@@ -118,7 +121,7 @@ def _neighbour(byte: int) -> bytes:
     return bytes([byte ^ 1])
 
 
-def _code(texts: Mapping[bytes, Text], got: bytes) -> str:
+def _code(texts: Mapping[bytes, Text | Untold], got: bytes) -> str:
     """The code of a refusal, as the link understands it."""
     for one in texts.values():
         try:
