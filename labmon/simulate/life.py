@@ -13,7 +13,7 @@ from labmon.drivers.driver import ChannelSpec
 from labmon.drivers.query import CompiledQuery
 from labmon.model.reading import Raw
 from labmon.simulate.quantity import Quantity, Typical, cumulative
-from labmon.simulate.usual import LITRES, SETPOINT, expected, sizes, usual
+from labmon.simulate.usual import LIMIT, LITRES, SETPOINT, expected, sizes, usual
 
 _DOOR = re.compile(r"(^|-)(door|lid)(-|$)")
 OPEN_FOR = (10.0, 40.0)
@@ -51,6 +51,7 @@ class Life:
         self._open_for: float | None = None
         for query in queries:
             self._begin(query, driver.file.queries[query.name], start[query.name], query.name in exemplary)
+        self.door(False)
 
     # ------------------------------------------------------------------ where it starts
 
@@ -136,7 +137,7 @@ class Life:
         kind = self._specs[setpoint].kind
         same = [n for n in self.quantities if self._specs[n].kind == kind and not SETPOINT.search(n)]
         named = [n for n in same if n == SETPOINT.sub("", setpoint).strip("-")]
-        alarm = re.search("alarm|limit", setpoint) is not None
+        alarm = LIMIT.search(setpoint) is not None
         return [] if alarm else named or same[:1]
 
     def to_ambient(self, channel: str) -> None:

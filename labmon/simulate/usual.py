@@ -16,6 +16,7 @@ from labmon.drivers.driver import ChannelSpec
 from labmon.simulate.quantity import Typical
 
 SETPOINT = re.compile(r"(^|-)(set-?point|set|nominal|target)(-|$)|alarm|limit")
+LIMIT = re.compile(r"alarm|limit")
 CULTURE = "incubator|shaker|bioreactor|fermenter|cell"
 COLD = "freezer|ult"
 ROOM = "room|wall|air|hvac|clean|transmitter|particle|ambient"
@@ -90,7 +91,7 @@ def usual(spec: ChannelSpec, class_: str, start: float | None, low: float, high:
     scale, offset = units.linear(rule.unit, spec.unit)
     target = rule.target * scale + offset
     ambient = None if rule.ambient is None else rule.ambient * scale + offset
-    if start is not None and not rule.class_ and not rule.name:
+    if start is not None and (not (rule.class_ or rule.name) or LIMIT.search(spec.id)):
         target = start
     if not low <= target <= high:
         target, ambient = start if start is not None else (max(low, -1e6) + min(high, 1e6)) / 2, None

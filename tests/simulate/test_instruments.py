@@ -16,6 +16,7 @@ import pytest
 from labmon.drivers.catalogue import Catalogue
 from labmon.drivers.driver import Answer
 from labmon.drivers.query import CompiledQuery
+from labmon.drivers.variants import variants
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkError, Refused, Silent
@@ -27,17 +28,15 @@ from labmon.simulate.instrument import Instrument, framing_of
 from labmon.simulate.line import Instruments, PtyLine, TcpLine
 
 CATALOGUE = Catalogue()
-REQUIRED: Mapping[str, dict[str, Any]] = {
-    "lighthouse/remote": {"flow-unit": "L/min"},
-    "alicat/mass-flow": {"pressure-unit": "kPa", "volume-flow-unit": "L/min", "mass-flow-unit": "L{std}/min"},
-}
-ADDRESS: Mapping[str, Any] = {"alicat/mass-flow": "A"}
 
 
 def instrument(driver: str, framing: str, **more: Any) -> Instrument:
+    """One with what the file requires, as plain as it goes."""
     made = CATALOGUE.get(driver)
-    declared = {name: value for name, value in REQUIRED.get(driver, {}).items() if name in made.file.params}
-    return Instrument(made, framing, ADDRESS.get(driver), declared, chance=random.Random(1), **more)
+    required = {n: v for n, v in next(variants(made.file)).items() if made.file.params[n].required}
+    address = made.file.address
+    given = None if address is None or address.default is not None else address.from_ or "A"
+    return Instrument(made, framing, given, required, chance=random.Random(1), **more)
 
 
 @asynccontextmanager
