@@ -39,6 +39,11 @@ class Asking:
         self.names = [f.name for s in self.steps for f in s.fields]
         self.index = {name: at for at, name in enumerate(self.names)}
 
+    @property
+    def pauses(self) -> Sequence[float]:
+        """Seconds of silence that are demanded before each step; what the line itself needs is not among them."""
+        return self._gaps
+
     async def raws(self, link: Link) -> Sequence[Raw]:
         """Ask all; the raw values of all fields."""
         found: list[Raw] = []
