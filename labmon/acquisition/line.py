@@ -20,6 +20,7 @@ from labmon.acquisition.polled import PolledDevice, PolledQuery, TimedLink
 from labmon.acquisition.recorder import Nobody, Recorder
 from labmon.acquisition.records import Records
 from labmon.drivers.driver import Answer, Turn, WrongInstrument
+from labmon.drivers.session import close_sessions
 from labmon.health.line import LineHealth
 from labmon.links.errors import Garbled, LinkError, LinkLost, Refused, Silent
 from labmon.links.link import Link
@@ -81,6 +82,7 @@ class Line:
             self._broken()
             raise
         finally:
+            await close_sessions(self.link)
             await self.link.close()
 
     def abandon(self) -> None:
@@ -119,6 +121,8 @@ class Line:
             await self._probe(device)
         elif poll is not None:
             await self._poll(poll)
+        device.health.retries += device.link.retries
+        device.link.retries = 0
 
     def _next(self) -> tuple[PolledDevice, PolledQuery | None, float]:
         """The poll that is due and has waited longest for its priority, else the next; or the earliest probe."""

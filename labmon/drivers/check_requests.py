@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import get_args
 
-from labmon.config.errors import Path
+from labmon.config.errors import Path, one_of
 from labmon.drivers import grammar
-from labmon.drivers.asking import changes
+from labmon.drivers.course import changed
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import pdu_address, steps, word_field
@@ -50,6 +50,11 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
         fine &= _field((*path, "fields", name), field, request, setting, report)
     if not fine:
         return
+    for index, condition in enumerate(request.until.conditions if request.until is not None else []):
+        if condition.field not in request.fields:
+            known = one_of(sorted(request.fields))
+            report((*path, "until", "conditions", index, "field"), f"no field {condition.field} here", known)
+            return
     if request.send is not None:
         _text(path, request, setting, report)
     elif request.write is not None:
@@ -97,7 +102,7 @@ def _needed(field: grammar.Field, request: grammar.Request) -> str | None:
 
 
 def _text(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    check_send(path, request.send or "", changes(request), setting, report)
+    check_send(path, request.send or "", changed(request), setting, report)
     try:
         sendable(request.send or "", setting)
     except ValueError as error:
@@ -148,14 +153,16 @@ def _write(path: Path, request: grammar.Request, setting: Setting, report: Repor
 
 
 def _block(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    table, count = request.read or "", request.count or 0
-    try:
-        start = pdu_address(request.at, table, setting)
-    except ValueError as error:
-        report((*path, "at"), str(error))
-        return
-    if count > _MOST[table]:
-        report((*path, "count"), f"one request reads at most {_MOST[table]}")
+    table, count, start = request.read or "", request.count or 0, 0
+    if request.merge is None:
+        try:
+            start = pdu_address(request.at, table, setting)
+        except ValueError as error:
+            report((*path, "at"), str(error))
+            return
+    most = count if request.merge is None else request.merge.most
+    if most > _MOST[table] and (request.merge is None or "most" in request.merge.model_fields_set):
+        report((*path, *(("count",) if request.merge is None else ("merge", "most"))), _one_reads(table))
         return
     taken: dict[tuple[int, int | None], str] = {}
     for name, field in request.fields.items():
@@ -167,11 +174,16 @@ def _block(path: Path, request: grammar.Request, setting: Setting, report: Repor
         except ValueError as error:
             report((*at, "at"), str(error))
             continue
-        if not start <= word.address or word.address + word.registers > start + count:
+        whole = start <= word.address and word.address + word.registers <= start + count
+        if not whole and request.merge is None:
             report((*at, "at"), f"{word.type} at {setting.value(field.at)} is not wholly within the {count} read")
             continue
         _overlap(at, word, start, table, taken, report)
     _made(path, request, setting, report)
+
+
+def _one_reads(table: str) -> str:
+    return f"one request reads at most {_MOST[table]}"
 
 
 def _overlap(

@@ -17,6 +17,7 @@ from labmon.links.checksum import ChecksumName, Encoding
 Sent = Annotated[str, Limits(max_length=1000)]
 Byte = Annotated[int, Limits(ge=0, le=0xFF)]
 Ends = Annotated[list[Given[str]], Limits(min_length=1)]
+_LONGEST = 60.0
 Pause = Annotated[Period, Limits(le=60.0)]
 
 
@@ -173,6 +174,7 @@ class Action(Strict):
             raise ValueError("until is given with every and at-most, and without reply")
         if self.until is None and (self.every is not None or self.at_most is not None):
             raise ValueError("every and at-most belong to until")
+        _bounded(self.every, self.at_most)
         return self
 
 
@@ -208,6 +210,7 @@ class Retry(Strict):
     def _code(self) -> Retry:
         if self.code is not None and self.on != "refused":
             raise ValueError("only a refusal has a code")
+        _bounded(self.pause, self.at_most)
         return self
 
 
@@ -220,6 +223,11 @@ class Until(Strict):
     """Pause between two tries."""
     at_most: Annotated[int, Limits(ge=1, le=100)]
     """How often it is asked at most."""
+
+    @model_validator(mode="after")
+    def _short(self) -> Until:
+        _bounded(self.every, self.at_most)
+        return self
 
 
 class Merge(Strict):
@@ -340,6 +348,12 @@ def _send(request: Request) -> None:
 
 
 _CHECKS: dict[str, Callable[[Request], None]] = {"read": _read, "write": _write, "send": _send}
+
+
+def _bounded(every: float | None, times: int | None) -> None:
+    """The line belongs to others, too."""
+    if (every or 0.0) * (times or 0) > _LONGEST:
+        raise ValueError(f"takes longer than {_LONGEST:g} s in all, in which no other device of the line is asked")
 
 
 def _key(name: str) -> str:
