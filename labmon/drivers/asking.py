@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labmon.drivers import grammar
+from labmon.drivers.conditions import FieldIndex
 from labmon.drivers.given import applies
-from labmon.drivers.steps import Setting, Step, Write, step
+from labmon.drivers.setting import Setting
+from labmon.drivers.steps import Step, Write, step
 from labmon.links.errors import Refused
 from labmon.links.link import Link
 from labmon.model.reading import Raw
@@ -25,7 +27,7 @@ class Asking:
         ]
         self._meanings = setting.file.frame.error_meanings if setting.file.frame else {}
         self.names = [f.name for s in self.steps for f in s.fields]
-        self.index = {name: at for at, name in enumerate(self.names)}
+        self.index = FieldIndex([f for s in self.steps for f in s.fields])
 
     async def raws(self, link: Link) -> Sequence[Raw]:
         """Ask all; the raw values of all fields."""

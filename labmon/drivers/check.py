@@ -13,9 +13,9 @@ from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.computed import operands
 from labmon.drivers.given import Param, Ref, applies, value_of
-from labmon.drivers.meaning import operands
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.variants import exclusive, variants
 
 Report = Callable[..., None]

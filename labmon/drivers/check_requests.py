@@ -8,7 +8,8 @@ from typing import get_args
 from labmon.config.errors import Path
 from labmon.drivers import grammar
 from labmon.drivers.given import applies
-from labmon.drivers.steps import Setting, filled, pdu_address, step, word_field
+from labmon.drivers.setting import Setting
+from labmon.drivers.steps import filled, pdu_address, step, word_field
 from labmon.drivers.template import TemplateError
 from labmon.drivers.words import WordField
 

@@ -11,7 +11,7 @@ from labmon.drivers.driver import SerialDefaults
 from labmon.drivers.given import applies, settle
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 
 
 class CompiledDriver:

@@ -15,19 +15,35 @@ from pydantic import model_validator
 from labmon.config.site import Framing
 from labmon.config.types import Duration, Id, Period, Strict, Text
 from labmon.drivers.given import Given, Param, When
-from labmon.drivers.grammar_channels import BadWhen, Channel, Compute, Condition, CountsPerVolume, Scaled
+from labmon.drivers.grammar_channels import (
+    BadWhen,
+    Channel,
+    Compute,
+    Condition,
+    CountsPerVolume,
+    DewPoint,
+    MaxAge,
+    ScaleBy,
+    Scaled,
+    Source,
+    Table,
+    UnitBy,
+    pattern_of,
+)
 from labmon.drivers.grammar_examples import Example, Exchange, Origin
 from labmon.drivers.grammar_fields import (
     FORM_HEX,
     FORM_NUMBER,
     FORM_TIME,
+    Beside,
     Field,
     Order,
     Sentinel,
     TextType,
     WordType,
 )
-from labmon.drivers.grammar_wire import Checksum, Frame, LengthField, Request
+from labmon.drivers.grammar_time import TimeParts, TimeSpec
+from labmon.drivers.grammar_wire import Checksum, Columns, Frame, LengthField, Request
 
 __all__ = [
     "FORM_HEX",
@@ -36,11 +52,14 @@ __all__ = [
     "Address",
     "AllowedWrite",
     "BadWhen",
+    "Beside",
     "Channel",
     "Checksum",
+    "Columns",
     "Compute",
     "Condition",
     "CountsPerVolume",
+    "DewPoint",
     "DriverFile",
     "Example",
     "Exchange",
@@ -49,17 +68,25 @@ __all__ = [
     "Identity",
     "LengthField",
     "Manual",
+    "MaxAge",
     "Order",
     "Origin",
     "Query",
     "Record",
     "Request",
+    "ScaleBy",
     "Scaled",
     "Sentinel",
     "Serial",
+    "Source",
+    "Table",
     "TextType",
+    "TimeParts",
+    "TimeSpec",
     "Timing",
+    "UnitBy",
     "WordType",
+    "pattern_of",
 ]
 
 

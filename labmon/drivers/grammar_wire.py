@@ -9,10 +9,11 @@ from pydantic import model_validator
 
 from labmon.config.types import Id, Strict, Text
 from labmon.drivers.given import Given, When
-from labmon.drivers.grammar_fields import Field
+from labmon.drivers.grammar_fields import Field, Repeat
 from labmon.links.checksum import ChecksumName, Encoding
 
 Sent = Annotated[str, Limits(max_length=1000)]
+Delimiter = Annotated[str, Limits(min_length=1, max_length=8)]
 
 
 class Checksum(Strict):
@@ -58,6 +59,27 @@ class Frame(Strict):
     """Code -> what it means."""
 
 
+class Columns(Strict):
+    """A text reply in columns. Blanks around a column are no part of it."""
+
+    delimiter: Delimiter | Annotated[list[Delimiter], Limits(min_length=1)] | None = None
+    """What stands between two columns: a text, or any of several. One blank stands for one or more."""
+    count: Annotated[int, Limits(ge=1, le=200)] | list[int] | None = None
+    """How many columns a reply has, or the least and the most. Left out: as many as the fields tell of."""
+    fixed: Annotated[int, Limits(ge=1, le=4000)] | None = None
+    """Columns of fixed width: length of the whole reply in characters."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Columns:
+        if (self.delimiter is None) is (self.fixed is None):
+            raise ValueError("give either delimiter or fixed")
+        if self.count is not None and self.fixed is not None:
+            raise ValueError("columns of fixed width have no count")
+        if isinstance(self.count, list) and not (len(self.count) == 2 and 1 <= self.count[0] <= self.count[1] <= 200):
+            raise ValueError("count is a number, or the least and the most: 1 to 200")
+        return self
+
+
 class Request(Strict):
     """One request and where its reply holds values."""
 
@@ -77,6 +99,18 @@ class Request(Strict):
     """Text: the reply as a template; `{field}`, `[optional]`, a space stands for one or more."""
     pattern: Sent | None = None
     """Text: the reply as a regular expression with one named group per field (hyphens become underscores)."""
+    columns: Literal["fixed"] | Columns | None = None
+    """Text: the reply in columns: between delimiters (`{delimiter: ","}`, fields by `column` or `beside`), or of fixed
+    width (`fixed`, fields by `from` and `to`)."""
+    bytes: Literal[True] | Annotated[int, Limits(ge=1, le=4096)] | None = None
+    """Binary: fields stand at byte offsets (`at`) of what is left of the frame without header, checksum and end; a
+    number is its exact length."""
+    starts: Sent | None = None
+    """Columns and bytes: what the reply begins with, so that no other is taken for it. Binary: hex."""
+    repeat: Repeat | None = None
+    """So many requests of this form: `#` in its texts becomes 1, 2, ...; `[0, 7]` counts from 0 to 7."""
+    stride: Annotated[int, Limits(ge=-1000, le=1000)] | None = None
+    """Repeat: registers from one to the next, for the request and its fields. Left out: none."""
     fields: dict[Id, Field] = {}
     """Where values stand in the reply."""
     effect: Text | None = None
@@ -88,11 +122,13 @@ class Request(Strict):
     def _one_kind(self) -> Request:
         if sum(x is not None for x in (self.read, self.write, self.send)) != 1:
             raise ValueError("a request is exactly one of read, write and send")
-        allowed = {"fields", "effect", "when"}
+        allowed = {"fields", "effect", "when", "repeat", "stride"}
         if self.send is not None:
-            allowed |= {"send", "reply", "pattern"}
-            if (self.reply is None) == (self.pattern is None):
-                raise ValueError("a text request gives exactly one of reply and pattern")
+            allowed |= {"send", "reply", "pattern", "columns", "bytes", "starts"}
+            if sum(x is not None for x in (self.reply, self.pattern, self.columns, self.bytes)) != 1:
+                raise ValueError("a text request gives exactly one of reply, pattern, columns and bytes")
+            if self.starts is not None and self.columns is None and self.bytes is None:
+                raise ValueError("starts belongs to columns and bytes")
         elif self.write is not None:
             allowed = {"write", "at", "value", "when"}
             if self.at is None or self.value is None:

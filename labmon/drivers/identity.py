@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
+from labmon.drivers.conditions import fields_of
 from labmon.drivers.driver import WrongInstrument
 from labmon.drivers.given import applies, value_of
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.links.link import Link
 from labmon.model.reading import Raw
 
@@ -28,7 +29,7 @@ class CompiledIdentity:
             if name in index and (pattern := value_of(given, setting.params)) is not None
         ]
         self._wrong = [
-            (c, meaning.test_of(c, index[c.field], setting.params))
+            (c, meaning.test_of(c, index, setting.params))
             for c in identity.wrong_when
             if applies(c.when, setting.params)
         ]
@@ -53,7 +54,7 @@ class CompiledIdentity:
                 raise WrongInstrument(found, f"{name} {pattern}")
         for condition, test in self._wrong:
             if test(raws):
-                raise WrongInstrument(found, f"another {condition.field}")
+                raise WrongInstrument(found, f"another {', '.join(fields_of(condition))}")
         return found
 
     def encode(self, raws: Mapping[str, Raw]) -> list[bytes]:

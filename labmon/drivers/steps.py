@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from labmon.drivers import grammar
-from labmon.drivers.given import ParamValue, applies, value_of
-from labmon.drivers.template import TextBlock, TextField
+from labmon.drivers.given import applies
+from labmon.drivers.reply import Reply, part_bits, reply_of
+from labmon.drivers.setting import Setting
+from labmon.drivers.text_field import TextField
 from labmon.drivers.words import BitBlock, WordBlock, WordField, registers_of
 from labmon.links import modbus, pdu, text
 from labmon.links.checksum import Checksum
@@ -20,20 +21,6 @@ from labmon.model.reading import Raw
 FUNCTIONS = {"coils": 1, "discrete": 2, "holding": 3, "input": 4}
 _MODICON = {"coils": 0, "discrete": 1, "input": 3, "holding": 4}
 _PLACEHOLDER = re.compile(r"\{([a-z0-9-]+)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is known of a device when its queries are made."""
-
-    file: grammar.DriverFile
-    framing: str
-    address: int | str | None
-    params: Mapping[str, ParamValue]
-
-    def value(self, given: Any) -> Any:
-        """A value, or the parameter's that it refers to."""
-        return value_of(given, self.params)
 
 
 class Words:
@@ -80,9 +67,9 @@ class Write:
 class Text:
     """A text request and its reply."""
 
-    def __init__(self, request: text.TextRequest, block: TextBlock, frame: grammar.Frame, ends: Sequence[bytes]):
+    def __init__(self, request: text.TextRequest, block: Reply, frame: grammar.Frame, ends: Sequence[bytes]):
         self.request = request
-        self.fields = block.fields
+        self.fields = tuple(block.fields)
         self.block = block
         self.frame = frame
         self.ends = tuple(ends)
@@ -195,41 +182,19 @@ def word_field(name: str, field: grammar.Field, table: str, setting: Setting) ->
         field.byte,
         field.bit,
         registers_of(field.type, field.registers),
-        sentinels_of(field, setting),
+        setting.sentinels(field),
+        part_bits(field),
+        field.chars,
+        field.bits or {},
     )
-
-
-def sentinels_of(field: grammar.Field, setting: Setting) -> dict[Raw, str]:
-    """Raw value -> reason; a word with its highest bit set is the negative number that a signed field reads."""
-    found: dict[Raw, str] = {}
-    for sentinel in field.sentinels:
-        raw = setting.value(sentinel.raw)
-        if raw is None:
-            continue
-        if isinstance(raw, int) and field.type in ("i8", "i16", "i32", "i64"):
-            bits = int(field.type[1:])
-            raw = raw - (1 << bits) if raw >> (bits - 1) == 1 else raw
-        found[raw] = sentinel.reason
-    return found
 
 
 def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Text:
     frame = setting.file.frame
     if frame is None:
         raise ValueError("a text request needs the text block")
-    left_out = [name for name in request.fields if name not in fields]
-    certain = [name for name, f in fields.items() if f.when is not None]
-    made = [
-        TextField(name, f.type, setting.value(f.form), f.digits, f.codes or {}, sentinels_of(f, setting))
-        for name, f in fields.items()
-    ]
-    address = str(setting.address) if setting.address is not None else ""
-    template = pattern = None
-    if request.reply is not None:
-        template = request.reply.replace("{address}", re.sub(r"([\\\[\]{} ])", r"\\\1", address))
-    if request.pattern is not None:
-        pattern = request.pattern.replace("{address}", re.escape(address))
-    block = TextBlock(made, template, pattern, left_out=left_out, certain=certain)
+    starts = b"" if request.starts is None else started(request.starts, setting)
+    block = reply_of(request, fields, setting, starts)
     ends = [str(setting.value(end)).encode("latin-1") for end in frame.reply_ends or [frame.end]]
     length = frame.reply_length
     end: text.ReplyEnd = text.Terminated(tuple(ends))
@@ -252,6 +217,12 @@ def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting
         reply_size=len(request.reply or request.pattern or "") + 16,
     )
     return Text(made_request, block, frame, ends)
+
+
+def started(template: str, setting: Setting) -> bytes:
+    """What a reply begins with. Raises ValueError."""
+    text = filled(template, setting)
+    return bytes.fromhex(text) if setting.framing == "binary" else text.encode("latin-1")
 
 
 def filled(template: str, setting: Setting) -> str:
