@@ -231,7 +231,7 @@ class _Planner:
         except ValueError as error:
             self.report(path, str(error))
             return None
-        if not driver.proven and not driver.id.startswith("generic/"):
+        if not driver.proven and not driver.generic:
             self.report((*path, "driver"), f"{driver.id} has a query without an example and does not load into service")
             return None
         for name in set(config.every) - {q.name for q in queries}:

@@ -30,26 +30,25 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     FILE may be a folder (all files in it), the id of a driver, or - for stdin. Exit code 0: fit for service;
     1: right in itself, but something has no example yet; 2: mistakes.
     """
+    from labmon.drivers.branches import without_example
+
     told = []
     worst = 0
     for name, loaded in loads(files, folders):
-        code = WRONG_INPUT if loaded.errors else SAID_NO if loaded.warnings else 0
+        missing = without_example(loaded)
+        # The map of a generic driver is the site's, so that there are no bytes to show.
+        excused = loaded.driver is not None and loaded.driver.generic
+        code = WRONG_INPUT if loaded.errors else SAID_NO if missing and not excused else 0
         worst = max(worst, code)
         if as_json:
-            told.append(
-                {
-                    "file": name,
-                    "fit": code == 0,
-                    "errors": [_row(error) for error in loaded.errors],
-                    "notices": [_row(warning) for warning in loaded.warnings],
-                }
-            )
+            rows = [[_row(one) for one in found] for found in (loaded.errors, missing)]
+            told.append({"file": name, "fit": code == 0, "errors": rows[0], "notices": rows[1]})
             continue
         for error in loaded.errors:
             click.echo(str(error))
-        for warning in loaded.warnings:
-            click.echo(f"notice: {warning}")
-        click.echo(f"{name}: {_verdict(loaded)}")
+        for notice in missing:
+            click.echo(f"{notice} (notice)")
+        click.echo(f"{name}: {_verdict(len(loaded.errors), len(missing), fit=code == 0)}")
     if as_json:
         click.echo(orjson.dumps(told).decode())
     sys.exit(worst)
@@ -89,12 +88,13 @@ def _from_stdin() -> DriverLoad:
     return load_driver(Path("stdin"), "stdin/stdin", text=text)
 
 
-def _verdict(loaded: DriverLoad) -> str:
-    if loaded.errors:
-        return many(len(loaded.errors), "mistake")
-    if loaded.warnings:
-        return f"no mistake, but not fit for service yet: {many(len(loaded.warnings), 'notice')}"
-    return "no mistake"
+def _verdict(mistakes: int, notices: int, *, fit: bool) -> str:
+    if mistakes:
+        return many(mistakes, "mistake")
+    if not notices:
+        return "no mistake, everything has an example"
+    rest = f"{many(notices, 'notice')} of what no example shows"
+    return f"no mistake; {rest}" if fit else f"no mistake, but not ready: {rest}"
 
 
 def _row(error: ConfigError) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,14 @@ from pydantic import BaseModel
 from labmon import units
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
+from labmon.drivers.check_channels import check_condition, check_sources
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.computed import operands
-from labmon.drivers.given import Param, Ref, applies, value_of
+from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.setting import Setting
-from labmon.drivers.variants import exclusive, variants
+from labmon.drivers.variants import exclusive, some_address, variants
+from labmon.links.pattern import Pattern, PatternError
 
 Report = Callable[..., None]
 """report(path, message, hint="", at_key=False)"""
@@ -38,7 +39,7 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _channel_ids(file, noted)
     _units(file, noted)
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
@@ -47,14 +48,6 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _examples(file, noted)
     if sound:
         _compiles(file, noted)
-
-
-def _some_address(file: grammar.DriverFile) -> int | str:
-    if file.address is None:
-        return 1
-    if file.address.default is not None:
-        return file.address.default
-    return "1" if file.address.from_ is None else file.address.from_
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
@@ -71,8 +64,8 @@ def _header(file: grammar.DriverFile, report: Report) -> None:
 
 def _regex(path: Path, pattern: str | None, report: Report) -> None:
     try:
-        re.compile(pattern or "")
-    except re.error as error:
+        Pattern((pattern or "").encode())
+    except PatternError as error:
         report(path, f"is no regular expression: {error}")
 
 
@@ -92,7 +85,7 @@ def _when(path: Path, param: Param | None, name: str, wanted: Any, file: grammar
     if param is None:
         report(path, f"no parameter {name}", _known(name, file.params), at_key=True)
         return
-    for value in wanted if isinstance(wanted, list) else [wanted]:
+    for value in wanted if isinstance(wanted, list) else [] if wanted == ANY else [wanted]:
         try:
             param.accept(name, value)
         except ValueError as error:
@@ -137,14 +130,18 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
             codes: list[Any] = [channel.unit]
             if isinstance(channel.unit, Ref):
                 path = ("params", channel.unit.param, "choices")
-                codes = list(file.params[channel.unit.param].choices or [])
-                if not codes:
+                param = file.params[channel.unit.param]
+                codes = list(param.choices or [])
+                if not codes and param.example is not None:
+                    # Any unit of the table: what a site gives is checked when its device is made.
+                    path, codes = ("params", channel.unit.param, "example"), [param.example]
+                elif not codes:
                     report(("params", channel.unit.param), "a parameter that is a unit names its choices")
             for at, code in enumerate(codes):
                 try:
                     units.unit(str(code))
                 except units.UnknownUnit as error:
-                    report((*path, at) if isinstance(channel.unit, Ref) else path, str(error))
+                    report((*path, at) if path[-1] == "choices" else path, str(error))
 
 
 def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:
@@ -187,18 +184,7 @@ def _channel(
         for name in missing:
             report((*path, "compute"), f"no channel {name} stands before this one", _known(name, before))
         return
-    source = channel.from_ or channel.id
-    if source not in fields:
-        place = "from" if channel.from_ else "id"
-        report((*path, place), f"no field {source} in the replies of this query", _known(source, fields))
-        return
-    field = fields[source]
-    if field.type in ("ascii", "text", "words") or (field.type == "word" and not field.codes):
-        report((*path, "from" if channel.from_ else "id"), f"field {source} is text; a channel is a number")
-    if channel.bit is not None and field.type in ("f32", "f64", "number", "ascii", "time"):
-        report((*path, "bit"), f"field {source} of type {field.type} has no bits")
-    if channel.true_when == "clear" and channel.bit is None and field.type != "bit":
-        report((*path, "true-when"), "only a bit can be true when clear")
+    check_sources(path, channel, fields, setting, report)
 
 
 def _conditions(
@@ -209,17 +195,7 @@ def _conditions(
     report: Report,
 ) -> None:
     for index, condition in enumerate(conditions):
-        if not applies(condition.when, setting.params):
-            continue
-        field = fields.get(condition.field)
-        if field is None:
-            report((*path, index, "field"), f"no field {condition.field}", _known(condition.field, fields))
-        elif (condition.set is not None or condition.clear is not None) and field.type in (
-            "f32", "f64", "number", "ascii", "text", "word", "words", "time",
-        ):  # fmt: skip
-            report((*path, index, "field"), f"field {condition.field} of type {field.type} has no bits")
-        elif condition.has is not None and field.type != "words":
-            report((*path, index, "field"), f"`has` needs a field of type words; {condition.field} is {field.type}")
+        check_condition((*path, index), condition, fields, setting, report)
 
 
 def _identity(identity: grammar.Identity, setting: Setting, report: Report) -> None:
@@ -271,7 +247,7 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
 def _compiles(file: grammar.DriverFile, report: Report) -> None:
     """What only making the queries brings to light: units that do not go together in a computation."""
     for params in variants(file):
-        setting = Setting(file, file.framings[0], _some_address(file), params)
+        setting = Setting(file, file.framings[0], some_address(file), params)
         driver = CompiledDriver("check/check", file, "")
         for name, query in file.queries.items():
             if applies(query.when, setting.params):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labmon.drivers.text_field import TextField
+from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
 MOST = 200
@@ -57,7 +58,7 @@ class DelimitedBlock:
         self._least, self._most = least, most
         cell = f"(?:(?!{one}).)*+"
         form = f"[ \t]*+{cell}(?:{one}{cell}){{{least - 1},{most - 1}}}[ \t]*"
-        self.expect = re.compile(b"(?=" + re.escape(starts) + b")" + form.encode("latin-1"), re.DOTALL)
+        self.expect = Pattern(b"(?=" + re.escape(starts) + b")" + form.encode("latin-1"))
         """What the whole reply must match; what stands in each column is seen by `decode`."""
 
     def decode(self, data: bytes) -> Sequence[Raw]:
@@ -136,7 +137,7 @@ class FixedBlock:
         self._least = max((s.start if s.to is None else s.to for s in slices), default=0)
         rest = b".*" if length is None else b"[ \t]*"
         size = b".{%d}" % (self._least if length is None else length)
-        self.expect = re.compile(b"(?=" + re.escape(starts) + b")" + size + rest, re.DOTALL)
+        self.expect = Pattern(b"(?=" + re.escape(starts) + b")" + size + rest)
         """What the whole reply must match."""
 
     def decode(self, data: bytes) -> Sequence[Raw]:

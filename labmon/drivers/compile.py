@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from labmon.drivers.given import applies, settle
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.setting import Setting
+from labmon.links.pattern import Pattern
 
 
 class CompiledDriver:
@@ -26,7 +26,9 @@ class CompiledDriver:
         given = file.serial
         self.serial = SerialDefaults(**given.model_dump()) if given is not None else SerialDefaults()
         shown = {e.query for e in file.examples if e.readings is not None}
-        self.proven = all(name in shown for name in file.queries)
+        self.generic = file.generic
+        # Its examples show the file; what the site's parameters make of it nobody has shown.
+        self.proven = not file.generic and all(name in shown for name in file.queries)
         self.seen_on_hardware = any(e.origin.composed is None for e in file.examples)
         self._queries: dict[str, list[CompiledQuery]] = {}
         """By what they were made for: a query holds nothing of its device, so devices that are set alike share it."""
@@ -71,7 +73,7 @@ class CompiledDriver:
         if address is None:
             raise ValueError(f"{self.id} needs an address")
         if allowed.pattern is not None:
-            if not isinstance(address, str) or re.fullmatch(allowed.pattern, address) is None:
+            if not isinstance(address, str) or Pattern(allowed.pattern.encode()).fullmatch(address.encode()) is None:
                 raise ValueError(f"address {address!r} does not match {allowed.pattern}")
             return address
         low, high = allowed.from_ or 0, allowed.to or 0

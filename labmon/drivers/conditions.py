@@ -82,7 +82,7 @@ def test_of(
         return lambda raws: not words.isdisjoint(str(raws[at] or "").split())
     if condition.matches is not None:
         pattern = grammar.pattern_of(condition.matches)
-        return lambda raws: pattern.fullmatch(_text(raws[at])) is not None
+        return lambda raws: pattern.fullmatch(text_of(raws[at])) is not None
     return _of_bits(condition, at, names_in(index, condition.field), missing) or _of_size(condition, at, missing)
 
 
@@ -112,8 +112,9 @@ def _of_size(condition: grammar.Condition, at: int, missing: bool) -> Test:
     return lambda raws: isinstance(raw := raws[at], (int, float)) and raw > highest
 
 
-def _text(raw: Raw) -> str:
-    return "" if raw is None else str(raw)[:_MOST_TEXT]
+def text_of(raw: Raw) -> bytes:
+    """A raw value as the text that `matches` tests."""
+    return b"" if raw is None else str(raw)[:_MOST_TEXT].encode("latin-1", "replace")
 
 
 def _values(given: Any, params: Mapping[str, ParamValue]) -> tuple[Any, ...]:

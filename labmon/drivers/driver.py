@@ -141,7 +141,12 @@ class Driver(Protocol):
 
     @property
     def proven(self) -> bool:
-        """Whether every query has an example; one without does not load into service."""
+        """Whether every query has an example, in a map of the file's own. Otherwise only a generic one is served."""
+        ...
+
+    @property
+    def generic(self) -> bool:
+        """Whether the site file gives the map: it loads into service unproven, and its readings say so."""
         ...
 
     @property

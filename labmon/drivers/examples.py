@@ -16,7 +16,7 @@ from labmon.drivers.driver import Answer, ChannelSpec, Outcome, WrongInstrument
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
-from labmon.links.errors import Garbled, LinkError, Refused
+from labmon.links.errors import Garbled, LinkError, Refused, Silent
 from labmon.model.reading import Flag, Raw, reason_code
 
 _BINARY = ("modbus-rtu", "modbus-tcp")
@@ -84,9 +84,14 @@ def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -
     payloads = []
     for step, exchange in zip(steps, example.exchanges, strict=True):
         got = bytes_of(exchange.got, framing)
+        if not got:
+            raise Silent("nothing came")
         payload = step.request.match(got, _TRANSACTION)
         if payload is None:
-            raise Garbled(f"incomplete, or not a reply to this request: {exchange.got!r}")
+            # What the link says when the time is over.
+            if step.request.begins(got, _TRANSACTION):
+                raise Silent(f"incomplete: {exchange.got!r}")
+            raise Garbled(f"not a reply to this request: {exchange.got!r}")
         payloads.append(payload)
     return payloads
 
@@ -123,8 +128,8 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
 
 def failure_of(error: Exception) -> str:
     """What an example calls such a failure."""
-    if isinstance(error, Refused):
-        return "refused"
+    if isinstance(error, (Refused, Silent)):
+        return "refused" if isinstance(error, Refused) else "silent"
     return "wrong-instrument" if isinstance(error, WrongInstrument) else "garbled"
 
 

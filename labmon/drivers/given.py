@@ -27,7 +27,8 @@ Given = Annotated[Annotated[T, Tag("value")] | Annotated[Ref, Tag("param")], Dis
 """A T, or `{param: name}`. One error, not one per member, for a value that is neither."""
 
 When = dict[Id, bool | int | float | str | list[bool | int | float | str]]
-"""Parameter -> the value, or one of the values, that it must have for this part of the file to apply."""
+"""Parameter -> the value, or one of the values, that it must have for this part of the file to apply; `*` is any."""
+ANY = "*"
 
 
 class Param(Strict):
@@ -46,14 +47,18 @@ class Param(Strict):
     """The values that it may have."""
     required: bool = False
     """Whether the site file must give it."""
+    example: ParamValue | None = None
+    """A value as a site might give it, with which the file is checked where there is neither default nor choices."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Param:
         if self.required and self.default is not None:
             raise ValueError("a required parameter has no default")
-        if self.required and self.choices is None:
-            raise ValueError("a required parameter names its choices, so that the file can be checked with each")
-        for value in [*(self.choices or []), *([] if self.default is None else [self.default])]:
+        if self.required and self.choices is None and self.example is None:
+            raise ValueError("a required parameter names its choices, or an example, to check the file with")
+        if self.example is not None and (self.choices is not None or self.default is not None):
+            raise ValueError("an example is for a parameter with neither choices nor default")
+        for value in [*(self.choices or []), *(v for v in (self.default, self.example) if v is not None)]:
             if not self._typed(value):
                 raise ValueError(f"{value!r} is not of type {self.type}")
         if self.choices is not None and self.default is not None and self.default not in self.choices:
@@ -94,7 +99,8 @@ def settle(declared: Mapping[str, Param], given: Mapping[str, Any]) -> dict[str,
         elif param.default is not None:
             values[name] = param.default
         elif param.required:
-            raise ValueError(f"parameter {name} is required ({', '.join(map(str, param.choices or []))})")
+            like = ", ".join(map(str, param.choices)) if param.choices else f"for example {param.example}"
+            raise ValueError(f"parameter {name} is required ({like})")
     return values
 
 
@@ -103,7 +109,7 @@ def applies(when: Mapping[str, Any] | None, params: Mapping[str, ParamValue]) ->
     for name, wanted in (when or {}).items():
         if name not in params:
             return False
-        if params[name] not in (wanted if isinstance(wanted, list) else [wanted]):
+        if wanted != ANY and params[name] not in (wanted if isinstance(wanted, list) else [wanted]):
             return False
     return True
 

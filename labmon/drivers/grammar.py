@@ -245,6 +245,9 @@ class DriverFile(Strict):
     """Byte and word order of fields that give none."""
     timing: Timing = Timing()
     """How long to wait, and how long to be quiet."""
+    generic: bool = False
+    """For a unit whose map the site file gives as parameters. Loads although a query has no example, and every reading
+    carries the flag `map not proven`. Left out: false."""
     single_reader: bool = False
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from pydantic import model_validator
 from labmon.config.types import Id, Number, Period, Strict, Text
 from labmon.drivers.given import Given, ParamValue, When
 from labmon.drivers.grammar_fields import BitNumber, ReasonName, Repeat
+from labmon.links.pattern import Pattern, PatternError
 
 Bits = BitNumber | Id | Annotated[list[BitNumber | Id], Limits(min_length=1)]
 """Bits of a field by number, 0 the lowest, or by the names that the field gives them."""
@@ -61,11 +61,11 @@ class Condition(Strict):
         return self
 
 
-def pattern_of(text: str) -> re.Pattern[str]:
+def pattern_of(text: str) -> Pattern:
     """A regular expression of a file. Raises ValueError for what is none."""
     try:
-        return re.compile(text, re.ASCII | re.DOTALL)
-    except (re.error, OverflowError, RecursionError) as error:
+        return Pattern(text.encode("latin-1"))
+    except (PatternError, UnicodeEncodeError) as error:
         raise ValueError(f"is no regular expression: {error}") from None
 
 

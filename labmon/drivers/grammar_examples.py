@@ -82,8 +82,10 @@ class Example(Strict):
     """Record: its key."""
     found: str | None = None
     """Identity: what it says of itself."""
-    fails: Literal["garbled", "refused", "wrong-instrument"] | None = None
-    """The asking as a whole fails so."""
+    fails: Literal["garbled", "silent", "refused", "wrong-instrument"] | None = None
+    """The asking as a whole fails so: silent where nothing comes (`got` is empty) or a reply is cut short, garbled
+    where another reply comes or a checksum is wrong, refused where the instrument says no, wrong-instrument where it is
+    not the expected one."""
 
     @model_validator(mode="after")
     def _one(self) -> Example:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from labmon.drivers import grammar, meaning
@@ -12,6 +11,7 @@ from labmon.drivers.driver import WrongInstrument
 from labmon.drivers.given import applies, value_of
 from labmon.drivers.setting import Setting
 from labmon.links.link import Link
+from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
 
@@ -24,7 +24,7 @@ class CompiledIdentity:
         index = self._asking.index
         self._show = [(name, index[name]) for name in identity.show if name in index]
         self._expect = [
-            (name, index[name], str(pattern))
+            (name, index[name], Pattern(str(pattern).encode()))
             for name, given in identity.expect.items()
             if name in index and (pattern := value_of(given, setting.params)) is not None
         ]
@@ -50,8 +50,8 @@ class CompiledIdentity:
         """What the instrument says of itself. Raises WrongInstrument where it is not what was expected."""
         found = ", ".join(f"{name} {raws[at]}" for name, at in self._show if raws[at] is not None)
         for name, at, pattern in self._expect:
-            if re.fullmatch(pattern, str(raws[at] if raws[at] is not None else "")) is None:
-                raise WrongInstrument(found, f"{name} {pattern}")
+            if pattern.fullmatch(str(raws[at] if raws[at] is not None else "").encode()) is None:
+                raise WrongInstrument(found, f"{name} {pattern.pattern.decode()}")
         for condition, test in self._wrong:
             if test(raws):
                 raise WrongInstrument(found, f"another {', '.join(fields_of(condition))}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
+from labmon.config.builder import Parsed
 from labmon.config.errors import ConfigError, Path
 from labmon.config.yaml import Loaded, load_model
 from labmon.drivers.check import check
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.grammar import DriverFile
 from labmon.drivers.inherit import Inheritance
+from labmon.drivers.repeat import expand
 
 
 @dataclass(slots=True)
@@ -20,12 +22,24 @@ class DriverLoad:
     driver: CompiledDriver | None
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
+    source: Loaded[DriverFile] | None = None
+    """The file as it was read: where each key stands."""
+
+    @property
+    def fit(self) -> bool:
+        """Whether it loads into service: no errors, and every query shown by an example, or a generic file."""
+        return self.driver is not None and (self.driver.proven or self.driver.generic)
 
 
 def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
     """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
     inheritance = Inheritance(path)
-    loaded = load_model(path, DriverFile, text=text, refuse_empty=True, prepare=inheritance)
+
+    def prepare(parsed: Parsed) -> None:
+        inheritance(parsed)
+        expand(parsed, str(path))
+
+    loaded = load_model(path, DriverFile, text=text, refuse_empty=True, prepare=prepare)
     if loaded.model is None:
         return DriverLoad(None, loaded.errors)
     # Told once, though found for each choice of the parameters.
@@ -41,10 +55,14 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
         f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
     )
     driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source)
-    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model))
+    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), source=loaded)
 
 
 def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:
+    if file.generic:
+        return [
+            loaded.error(("generic",), "the map is the site file's: each reading carries `map not proven`", at_key=True)
+        ]
     shown = {e.query for e in file.examples if e.readings is not None}
     return [
         loaded.error(("queries", name), "has no example, so the driver does not load into service", at_key=True)

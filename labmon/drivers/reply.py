@@ -11,7 +11,8 @@ from labmon.drivers.columns import MOST, Beside, Column, DelimitedBlock, FixedBl
 from labmon.drivers.setting import Setting
 from labmon.drivers.template import TemplateError, TextBlock
 from labmon.drivers.text_field import TextField
-from labmon.drivers.words import ByteBlock, ByteField, bytes_of_type
+from labmon.drivers.words import ByteBlock, ByteField, WordField, bytes_of_type
+from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
 _BINARY = re.compile(r"\{(?P<name>[^{}]*)\}|(?P<byte>[0-9A-Fa-f]{2})|(?P<any>\.\.)|(?P<blank>[ \t]+)")
@@ -22,7 +23,7 @@ class Reply(Protocol):
     """A form of reply, both ways."""
 
     @property
-    def fields(self) -> Sequence[TextField | ByteField]:
+    def fields(self) -> Sequence[TextField | WordField]:
         """The values that it holds."""
         ...
 
@@ -32,7 +33,7 @@ class Reply(Protocol):
         ...
 
     @property
-    def expect(self) -> re.Pattern[bytes]:
+    def expect(self) -> Pattern:
         """What the whole reply must match."""
         ...
 

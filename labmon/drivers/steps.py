@@ -16,6 +16,7 @@ from labmon.links import modbus, pdu, text
 from labmon.links.checksum import Checksum
 from labmon.links.errors import Garbled
 from labmon.links.link import Link, Request
+from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
 FUNCTIONS = {"coils": 1, "discrete": 2, "holding": 3, "input": 4}
@@ -213,7 +214,7 @@ def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting
         begins_with=block.prefix[: length.at] if length is not None else b"",
         echo=frame.echo,
         expect=block.expect,
-        error=None if frame.error is None else re.compile(frame.error.encode("ascii"), re.S),
+        error=None if frame.error is None else Pattern(frame.error.encode("ascii")),
         reply_size=len(request.reply or request.pattern or "") + 16,
     )
     return Text(made_request, block, frame, ends)

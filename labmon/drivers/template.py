@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from labmon.drivers.text_field import TextField
+from labmon.links.pattern import Pattern, PatternError
 from labmon.model.reading import Raw
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|\{(?P<field>[^{}]*)\}|(?P<bracket>[\[\]])|(?P<space> +)|(?P<literal>[^\\{}\[\] ])", re.S)  # fmt: skip  # noqa: E501
@@ -48,8 +49,8 @@ class TextBlock:
         else:
             text = pattern or ""
         try:
-            self.expect = re.compile(text.encode("ascii"), re.S)
-        except (re.error, UnicodeEncodeError) as error:
+            self.expect = Pattern(text.encode("ascii"))
+        except (PatternError, UnicodeEncodeError) as error:
             raise TemplateError(f"the pattern is no regular expression: {error}") from None
         """What the whole reply must match."""
         for name, group in groups.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labmon.drivers import grammar, meaning
-from labmon.drivers.conditions import FieldIndex, bit_numbers, fields_of, mask_of, tests
+from labmon.drivers.conditions import FieldIndex, bit_numbers, fields_of, mask_of, tests, text_of
 from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.meaning import AnyField
 from labmon.model.reading import Raw, Reason, reason_code
@@ -188,7 +188,7 @@ class _Back:
         return math.floor(above) + 1 if field.whole else above + 1
 
     def _matches(self, condition: grammar.Condition, text: str) -> bool:
-        return grammar.pattern_of(condition.matches or "").fullmatch(text) is not None
+        return grammar.pattern_of(condition.matches or "").fullmatch(text_of(text)) is not None
 
     def _unlike(self, given: Any, field: AnyField, raw: Raw) -> Raw:
         unwanted = given if isinstance(given, list) else [value_of(given, self._params)]

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from labmon.drivers import grammar
-from labmon.drivers.given import ParamValue
+from labmon.drivers.given import ANY, ParamValue
 
 
 def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
-    """Parameters of the plain device, then of one for each further choice of each parameter.
+    """Parameters of the plain device, of one with every example, then of one for each further choice of each parameter.
 
     Choices are not combined with one another: the parts of a file that they switch are independent.
     """
@@ -18,9 +18,14 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
     for name, param in file.params.items():
         if param.default is not None:
             plain[name] = param.default
-        elif param.required and param.choices:
-            plain[name] = param.choices[0]
+        elif param.required:
+            value = param.choices[0] if param.choices else param.example
+            assert value is not None
+            plain[name] = value
     yield plain
+    examples = {name: p.example for name, p in file.params.items() if p.example is not None and name not in plain}
+    if examples:
+        yield {**plain, **examples}
     for name, param in file.params.items():
         choices = param.choices or ([False, True] if param.type == "switch" else [])
         for choice in choices:
@@ -28,11 +33,20 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
                 yield {**plain, name: choice}
 
 
+def some_address(file: grammar.DriverFile) -> int | str:
+    """An address that a device of the file may have: the default where it names one."""
+    if file.address is None:
+        return 1
+    if file.address.default is not None:
+        return file.address.default
+    return "1" if file.address.from_ is None else file.address.from_
+
+
 def exclusive(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
     """Whether no device has both parts: some parameter would need two values."""
     for name, wanted in (a or {}).items():
         other = (b or {}).get(name)
-        if other is not None and not set(_list(wanted)) & set(_list(other)):
+        if other is not None and ANY not in (wanted, other) and not set(_list(wanted)) & set(_list(other)):
             return True
     return False
 

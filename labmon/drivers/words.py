@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import cast
 
+from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
 _CODES = {
@@ -177,6 +177,17 @@ class ByteField(WordField):
         return [position for word in words for position in word]
 
 
+def bits_of(field: WordField, start: int) -> dict[int, int]:
+    """Which bits of which bytes of a block a field takes: position -> mask."""
+    places = field.positions(start)
+    if field.places is None:
+        return dict.fromkeys(places, 0xFF)
+    low, high = field.places
+    word = (1 << high + 1) - (1 << low)
+    masks = {place: word >> 8 * n & 0xFF for n, place in enumerate(reversed(places))}
+    return {place: mask for place, mask in masks.items() if mask}
+
+
 def _ascii(data: bytes) -> str:
     return data.split(b"\0", 1)[0].decode("ascii", "replace").strip()
 
@@ -312,7 +323,7 @@ class ByteBlock(WordBlock):
         self._exact = exact
         self._fixed = dict(fixed or {})
         parts = [b"\\x%02x" % self._fixed[n] if n in self._fixed else b"." for n in range(count)]
-        self.expect = re.compile(b"".join(parts) + (b"" if exact else b".*"), re.DOTALL)
+        self.expect = Pattern(b"".join(parts) + (b"" if exact else b".*"))
         """What the whole reply must match."""
 
     @property

@@ -12,6 +12,7 @@ from typing import Literal
 
 from labmon.links.checksum import Checksum
 from labmon.links.errors import Garbled, Refused
+from labmon.links.pattern import Pattern
 
 _LINE_ENDS = b"\r\n"
 
@@ -116,8 +117,8 @@ class TextRequest:
         reply_check: Check | None = None,
         begins_with: bytes = b"",
         echo: bool = False,
-        expect: re.Pattern[bytes] | None = None,
-        error: re.Pattern[bytes] | None = None,
+        expect: Pattern | re.Pattern[bytes] | None = None,
+        error: Pattern | re.Pattern[bytes] | None = None,
         reply_size: int = 32,
     ) -> None:
         if request_check is not None:

@@ -16,7 +16,7 @@ from labmon.drivers.examples import bytes_of, compare, failure_of, target_of, ti
 from labmon.drivers.query import CompiledQuery
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
-from labmon.links.errors import Garbled, LinkError, Silent
+from labmon.links.errors import LinkError
 from labmon.links.link import Link, Request
 from labmon.links.opening import Framing, make_link
 from labmon.simulate.line import PtyLine, TcpLine
@@ -118,9 +118,6 @@ async def _asked(
             problems.append(f"found {found!r} instead of {example.found!r}")
     except (LinkError, WrongInstrument) as error:
         failure, told = failure_of(error), str(error)
-        if isinstance(error, Silent) and player.done and player.exchanges[player.done - 1].got:
-            # It did answer: what the line calls silence is a reply that never became whole.
-            failure = failure_of(Garbled())
     except ValueError as error:
         return [str(error)]
     if player.problems:

@@ -77,7 +77,8 @@ class Composer:
 
     def applies(self, part: dict[str, Any]) -> bool:
         for name, wanted in (part.get("when") or {}).items():
-            if self.params.get(name) not in (wanted if isinstance(wanted, list) else [wanted]):
+            given = self.params.get(name)
+            if given is None or (wanted != "*" and given not in (wanted if isinstance(wanted, list) else [wanted])):
                 return False
         return True
 

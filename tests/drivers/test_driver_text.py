@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from labmon.drivers.load import load_driver
 from labmon.drivers.template import TemplateError, TextBlock, TextField
+from labmon.links.errors import Garbled
 
 NUMBER = TextField("a", "number", form="+08.2f", sentinels={"---.--": "no-sensor"})
 
@@ -144,3 +145,27 @@ def test_a_reply_is_matched_with_checksum_and_length_whatever_stands_in_it() -> 
     for cut in range(len(reply)):
         assert request.match(reply[:cut], 0) is None
     assert clock.steps[0].framed(reply[:-3]) == reply
+
+
+def test_a_pattern_without_end_costs_one_reply() -> None:
+    text = """\
+labmon-driver: 1
+maker: A
+models: [B]
+title: C
+class: scale
+manual: {document: D, revision: E, pages: F}
+framings: [text]
+serial: {baud: 9600}
+frame: {end: "\\r", error: "(?:a|aa)+!"}
+queries:
+  x:
+    every: 1 s
+    requests: [{send: X, pattern: "(?:a|aa)+(?P<x>[0-9])", fields: {x: {type: integer}}}]
+    channels: [{id: x, name: X, unit: "1"}]
+"""
+    loaded = load_driver(Path("d.yaml"), text=text)
+    assert loaded.driver is not None, loaded.errors
+    (step,) = loaded.driver.queries("text", None, {})[0].steps
+    with pytest.raises(Garbled, match="takes too long"):
+        step.request.match(b"a" * 300 + b"\r", 0)

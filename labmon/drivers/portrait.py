@@ -1,0 +1,100 @@
+"""One driver file in words and numbers: what is asked, what comes of it, and what it costs the line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labmon import units
+from labmon.drivers import grammar, telling
+from labmon.drivers.branches import unshown
+from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.given import Ref, applies
+from labmon.drivers.listing import origins, seen, transports
+from labmon.drivers.setting import Setting
+from labmon.drivers.variants import some_address, variants
+from labmon.drivers.wire_time import endpoint_of, wire_time
+
+
+def portrait(driver: CompiledDriver) -> dict[str, Any]:
+    """Everything about a driver that a person asks for, as JSON can hold it. Times in seconds."""
+    file = driver.file
+    plain = Setting(file, driver.framings[0], some_address(file), next(variants(file)))
+    serial = driver.serial
+    return {
+        "id": driver.id,
+        "title": file.title,
+        "maker": file.maker,
+        "models": file.models,
+        "class": file.class_,
+        "manual": file.manual.model_dump(exclude_none=True),
+        "faults": file.faults,
+        "framings": list(driver.framings),
+        "transports": list(transports(driver)),
+        "serial": str(endpoint_of(serial)).strip() + (" rtscts" if serial.rtscts else "") if file.serial else None,
+        "address": file.address.model_dump(by_alias=True, exclude_none=True) if file.address else None,
+        "params": {
+            name: param.model_dump(exclude_none=True) | {"required": param.required}
+            for name, param in file.params.items()
+        },
+        "single-reader": file.single_reader,
+        "writes": [telling.allowed_write(write) for write in file.writes],
+        "identity": _identity(file.identity),
+        "queries": [_query(driver, name, query, plain) for name, query in file.queries.items()],
+        "proven": driver.proven,
+        "seen": seen(driver),
+        "examples": origins(driver),
+        "not-shown": len(unshown(driver)),
+    }
+
+
+def _identity(identity: grammar.Identity | None) -> dict[str, Any] | None:
+    if identity is None:
+        return None
+    return {
+        "requests": [_request(one) for one in identity.requests],
+        "shows": identity.show,
+        "expects": {name: telling.given(pattern) for name, pattern in identity.expect.items()},
+        "wrong-when": [telling.condition(one) for one in identity.wrong_when],
+    }
+
+
+def _query(driver: CompiledDriver, name: str, query: grammar.Query, plain: Setting) -> dict[str, Any]:
+    wire = None
+    if applies(query.when, plain.params):
+        wire = wire_time(driver, driver.query(name, plain), plain.framing)
+    seconds = wire.seconds if wire is not None else None
+    return {
+        "query": name,
+        "kind": query.kind,
+        "every": query.every,
+        "doc": query.doc,
+        "when": telling.when(query.when),
+        "requests": [_request(one) for one in query.requests],
+        "bytes": wire.bytes if wire is not None else None,
+        "wire-time": None if seconds is None else round(seconds, 6),
+        "line-share": None if seconds is None else round(seconds / query.every, 6),
+        "channels": [_channel(channel, driver.file) for channel in query.channels],
+    }
+
+
+def _request(one: grammar.Request) -> dict[str, Any]:
+    return {"what": telling.request(one), "effect": one.effect, "when": telling.when(one.when)}
+
+
+def _channel(channel: grammar.Channel, file: grammar.DriverFile) -> dict[str, Any]:
+    codes = [channel.unit]
+    if isinstance(channel.unit, Ref):
+        codes = [str(choice) for choice in file.params[channel.unit.param].choices or []]
+    return {
+        "id": channel.id,
+        "name": channel.name,
+        "units": codes,
+        "symbol": units.unit(str(codes[0])).symbol,
+        "kind": units.unit(str(codes[0])).kind,
+        "unit-param": channel.unit.param if isinstance(channel.unit, Ref) else None,
+        "decimals": channel.decimals,
+        "range": channel.range,
+        "states": None if channel.states is None else {str(number): name for number, name in channel.states.items()},
+        "computed": channel.compute is not None,
+        "when": telling.when(channel.when),
+    }
