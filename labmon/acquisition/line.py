@@ -14,11 +14,12 @@ import math
 import time
 from collections.abc import Callable
 
-from labmon.acquisition.normalise import failed, readings_of, same_record
+from labmon.acquisition.normalise import failed, readings_of
 from labmon.acquisition.plan import LinePlan
 from labmon.acquisition.polled import PolledDevice, PolledQuery, TimedLink
 from labmon.acquisition.recorder import Nobody, Recorder
-from labmon.drivers.driver import Answer, WrongInstrument
+from labmon.acquisition.records import Records
+from labmon.drivers.driver import Answer, Turn, WrongInstrument
 from labmon.health.line import LineHealth
 from labmon.links.errors import Garbled, LinkError, LinkLost, Refused, Silent
 from labmon.links.link import Link
@@ -219,12 +220,15 @@ class Line:
         device = poll.device
         started = self.clock()
         device.health.late_by(started - poll.due)
+        if poll.records is not None and (wait := poll.records.wait(self.recorder, started)):
+            self._wait_for_disk(poll, poll.records, started, wait)
+            return
         if not await self._identify(device):
             if self.link.is_open and not device.resting:
                 device.health.missed(poll.advance(self.clock()))
                 self._fail(poll, device.reason)
             return
-        outcome = await self._ask(device, poll)
+        outcome = await self._ask(device, poll, poll.records)
         missed = poll.advance(self.clock())
         if missed:
             device.health.missed(missed)
@@ -234,15 +238,22 @@ class Line:
             self._fail(poll, outcome.reason)
             if device.tired:
                 self._rest(device, poll)
+        elif isinstance(outcome, Turn):
+            self._read(poll, outcome, started)
         else:
             self._good(poll, outcome)
         poll.skipped += missed
 
-    async def _ask(self, device: PolledDevice, poll: PolledQuery) -> Answer | LinkError:
+    async def _ask(
+        self, device: PolledDevice, poll: PolledQuery, records: Records | None = None
+    ) -> Answer | Turn | LinkError:
         """One try. Whatever goes wrong comes back as the error; a fault in labmon itself costs this device alone."""
         started = self.clock()
         try:
-            answer = await poll.plan.query.ask(device.link)
+            if records is None:
+                answer: Answer | Turn = await poll.plan.query.ask(device.link)
+            else:
+                answer = await records.reader.turn(device.link, records.last)
         except LinkError as error:
             await self._failure(device, error, started)
             return error
@@ -283,10 +294,12 @@ class Line:
         self._success(device, self.clock() - started)
         device.identified = True
         device.wrong = ""
-        self.recorder.condition(alarm, False, found)
-        if device.health.identity != found:
-            log.info("line %s: device %s: identified as %s", self.plan.id, device.plan.id, found)
-            device.health.identity = found
+        self.recorder.condition(alarm, False, found.text)
+        if (device.health.identity, device.health.variant) != found:
+            variant = f", variant {found.variant}" if found.variant else ""
+            log.info("line %s: device %s: identified as %s%s", self.plan.id, device.plan.id, found.text, variant)
+            device.health.identity = found.text
+        device.become(found.variant)
         return True
 
     def _internal(self, device: PolledDevice, what: str, error: Exception) -> LinkError:
@@ -353,7 +366,8 @@ class Line:
         started = self.clock()
         device.link.cap = device.next_probe()
         device.health.probed()
-        poll = device.polls[0]
+        # Reading a record may have an effect; what it says counts only in its turn.
+        poll = next((p for p in device.polls if p.records is None), device.polls[0])
         try:
             if not device.identified:
                 await self._identify(device)
@@ -370,7 +384,7 @@ class Line:
             self._fail(poll, outcome.reason)
         elif isinstance(outcome, LinkError):
             self._rest_on(device, started)
-        else:
+        elif isinstance(outcome, Answer) and poll.records is None:
             self._good(poll, outcome)
 
     def _rest_on(self, device: PolledDevice, started: float) -> None:
@@ -389,22 +403,41 @@ class Line:
         flags = self.recorder.flags(poll.device.plan.id)
         try:
             exchange = readings_of(poll.plan, answer, time.time_ns(), flags)
-            if answer.key is not None:
-                if poll.record is None:
-                    poll.record = self.recorder.last_record(poll.plan.layout.query)
-                if same_record(poll.record, answer.time, answer.key):
-                    if poll.failed:
-                        self.recorder.show(exchange)
-                        poll.failed = False
-                    return  # polled twice: one reading
             exchange.skipped = poll.skipped
-            self.recorder.accept(exchange, answer.key)
+            self.recorder.accept(exchange)
         except Exception as error:  # noqa: BLE001 - what one device says must not stop its line
             self._fail(poll, self._internal(poll.device, poll.plan.query.name, error).reason)
             return
         poll.skipped, poll.failed = 0, False
-        if answer.key is not None:
-            poll.record = exchange.time, answer.key
+
+    def _read(self, poll: PolledQuery, turn: Turn, started: float) -> None:
+        """Take what a turn of reading records brought; where there is more, the next one is due after who waits."""
+        records = poll.records
+        if records is None:
+            raise TypeError(f"query {poll.plan.query.name} reads no records")
+        flags, received = self.recorder.flags(poll.device.plan.id), time.time_ns()
+        try:
+            more = records.take(turn, self.recorder, started, received, flags, poll.skipped)
+            if poll.failed and turn.shown is not None:
+                self.recorder.show(readings_of(poll.plan, turn.shown, received, flags))
+            elif turn.absent and (poll.failed or not records.told):
+                self.recorder.accept(records.nothing(received, flags, poll.skipped))
+                poll.skipped = 0
+            records.told = True
+        except Exception as error:  # noqa: BLE001 - as in _good
+            self._fail(poll, self._internal(poll.device, poll.plan.query.name, error).reason)
+            return
+        if turn.records:
+            poll.skipped = 0
+        poll.failed = False
+        if more:
+            poll.due = self.clock()
+
+    def _wait_for_disk(self, poll: PolledQuery, records: Records, now: float, wait: float) -> None:
+        """What was read is not on the disk, and reading on would take it away: others are polled meanwhile."""
+        if records.stuck(now):
+            self._fail(poll, reason_text(Reason.NOT_AVAILABLE, "waits until what was read is on the disk"))
+        poll.due = now + wait
 
     def _fail(self, poll: PolledQuery, reason: str) -> None:
         flags = self.recorder.flags(poll.device.plan.id)

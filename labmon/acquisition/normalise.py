@@ -6,6 +6,7 @@ import math
 
 from labmon.acquisition.plan import QueryPlan
 from labmon.drivers.driver import Answer
+from labmon.drivers.records import possible
 from labmon.model.exchange import Exchange
 from labmon.model.reading import Flag, Reading, Reason, reason_text
 
@@ -17,7 +18,7 @@ def readings_of(plan: QueryPlan, answer: Answer, received: int, flags: int) -> E
     because a battery is flat.
     """
     time = received if answer.time is None else answer.time
-    if not _possible(time):
+    if not possible(time):
         time, flags = received, flags | Flag.CLOCK
     outcomes = answer.outcomes
     readings = []
@@ -29,15 +30,6 @@ def readings_of(plan: QueryPlan, answer: Answer, received: int, flags: int) -> E
                 value, reason = None, reason_text(Reason.IMPLAUSIBLE, "not a finite number")
         readings.append(Reading(slot.key, time, received, value, reason, own | slot.flags | flags, raw))
     return Exchange(plan.layout, time, received, readings)
-
-
-def same_record(last: tuple[int, str] | None, time: int | None, key: str) -> bool:
-    """Whether a record is the one that was taken last. Where its time cannot be one the key alone decides."""
-    return last is not None and last[1] == key and (time is None or not _possible(time) or last[0] == time)
-
-
-def _possible(time: int) -> bool:
-    return 0 <= time < 2**63
 
 
 def failed(plan: QueryPlan, reason: str, received: int, flags: int, skipped: int = 0) -> Exchange:

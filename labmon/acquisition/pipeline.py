@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from labmon.alarms.engine import AlarmEngine
-from labmon.journal.entries import RecordKey
-from labmon.model.event import Event
-from labmon.model.exchange import Exchange
+from labmon.journal.entries import Gap, RecordKey
+from labmon.model.event import Event, EventKind
+from labmon.model.exchange import Exchange, Layout
 from labmon.model.reading import Flag
 
 log = logging.getLogger("labmon.alarms")
@@ -35,6 +35,19 @@ class Journal(Protocol):
 
     def flush(self) -> None:
         """Commit the open group at once."""
+        ...
+
+    def gap(self, gap: Gap) -> None:
+        """Take a gap into the open group."""
+        ...
+
+    @property
+    def taken(self) -> int:
+        """Number of the exchange that was taken last."""
+        ...
+
+    def stored(self, first: int, last: int) -> bool | None:
+        """Whether these exchanges are on the disk; None: not yet, False: some of them are lost."""
         ...
 
 
@@ -66,6 +79,7 @@ class Pipeline:
         """Evaluate and journal one exchange; `key` is that of an instrument's own record."""
         now = time.monotonic()
         events: list[Event] = []
+        shown = True  # what is later than what is known is the latest
         evaluate = self.engine.reading
         for reading in exchange.readings:
             found = evaluate(reading, now)
@@ -77,11 +91,15 @@ class Pipeline:
         try:
             self.journal.append(exchange)
             if key is not None:
+                before = self._records.get(exchange.layout.query)
+                late = bool(exchange.readings and exchange.readings[0].flags & Flag.DETECTED_LATE)
+                shown = not (late and before is not None and exchange.time < before.time)
                 record = self._records[exchange.layout.query] = RecordKey(exchange.time, key)
                 self.journal.record(record_keys={exchange.layout.query: record})
         finally:
             self._commit(events)  # also when the journal cannot hold the readings: an alarm was found in them
-        self.live(exchange)
+        if shown:
+            self.live(exchange)
 
     def show(self, exchange: Exchange) -> None:
         """Show again what was accepted before."""
@@ -134,6 +152,36 @@ class Pipeline:
         """The last record of a query that was accepted, in this run or one before."""
         found = self._records.get(query)
         return None if found is None else (found.time, found.key)
+
+    def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
+        """Records of a query were lost on their way to the disk: this was the last one before."""
+        if last is None:
+            self._records.pop(query, None)
+        else:
+            self._records[query] = RecordKey(*last)
+
+    @property
+    def taken(self) -> int:
+        """Number of the exchange that was accepted last."""
+        return self.journal.taken
+
+    def stored(self, first: int, last: int) -> bool | None:
+        """Whether these accepted exchanges are on the disk; None while some of them wait, False for a loss."""
+        return self.journal.stored(first, last)
+
+    def flush(self) -> None:
+        """Bring what was accepted to the disk at once."""
+        self.journal.flush()
+
+    def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
+        """Records of an instrument are missing between two times (UTC ns); 0 where nobody knows how many."""
+        device = layout.columns[0].device if layout.columns else ""
+        self.journal.gap(Gap(why, missing, missing * len(layout.columns), first, last, device))
+
+    def told(self, device: str, detail: str) -> None:
+        """Something about a device that people should find in the journal."""
+        now = time.time_ns()
+        self._commit([Event(EventKind.DEVICE, now, now, detail=detail, device=device)])
 
     def remember(self, states: Mapping[str, bytes]) -> None:
         """Take up alarm states that could not be read at the start."""

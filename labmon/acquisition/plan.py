@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol, get_args
 
 from labmon import units
+from labmon.acquisition.variants import column_scaling, variant_plans
 from labmon.config.site import ChannelConfig, DeviceConfig, LineConfig, Profile, Site
-from labmon.drivers.driver import ChannelSpec, Driver, Identity, Query
+from labmon.drivers.driver import ChannelSpec, DeviceClock, Driver, Guard, Identity, Query
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.opening import Framing
 from labmon.model.exchange import Column, Layout
@@ -78,6 +79,12 @@ class DevicePlan:
     timeout: float | None
     address: int | str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    guard: Guard | None = None
+    clock: DeviceClock | None = None
+    set_clock: bool = False
+    """Whether the instrument's clock may be set."""
+    variants: Mapping[str, DevicePlan] = field(default_factory=dict)
+    """The same device by what it says of itself: the same channels, asked with other parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +235,8 @@ class _Planner:
         try:
             queries = driver.queries(framing, config.address, config.params)
             identity = driver.identity(framing, config.address, config.params)
+            guard = driver.guard(framing, config.address, config.params)
+            clock = driver.clock(framing, config.address, config.params)
         except ValueError as error:
             self.report(path, str(error))
             return None
@@ -247,7 +256,25 @@ class _Planner:
         self.devices[config.id] = Device(
             config.id, config.name, config.area, line.id, driver.id, config.asset, keys, config.instruction
         )
-        return DevicePlan(config.id, driver, identity, plans, config.timeout, config.address, config.params)
+        device = DevicePlan(
+            config.id,
+            driver,
+            identity,
+            plans,
+            config.timeout,
+            config.address,
+            config.params,
+            guard,
+            clock,
+            config.set_clock,
+        )
+        if config.set_clock and (clock is None or not clock.can_be_set):
+            self.report((*path, "set-clock"), f"{driver.id} does not know how to set the instrument's clock")
+        try:
+            return replace(device, variants=variant_plans(device, framing))
+        except ValueError as error:
+            self.report((*path, "driver"), f"{driver.id}: {error}")
+            return None
 
     def _wanted(
         self, path: Path, config: DeviceConfig, queries: Sequence[Query]
@@ -318,7 +345,6 @@ class _Planner:
                 offset * channel.calibration.gain + channel.calibration.offset,
             )
         profile = self._profile(path, channel, unit)
-        identity = scale == 1.0 and offset == 0.0
         column = Column(
             key,
             device.area,
@@ -327,8 +353,7 @@ class _Planner:
             spec.kind,
             unit,
             spec.raw_type,
-            spec.scale if identity else spec.scale * scale,
-            spec.offset if identity else spec.offset * scale + offset,
+            *column_scaling(spec, scale, offset),
         )
         self.channels[key] = Channel(
             key,

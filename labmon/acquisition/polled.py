@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from labmon.acquisition.plan import DevicePlan, QueryPlan
+from labmon.acquisition.records import Records
 from labmon.health.line import DeviceHealth
 from labmon.links.link import Link, Request
 
@@ -76,7 +77,8 @@ class PolledQuery:
     due: float
     phase: float
     skipped: int = 0
-    record: tuple[int, str] | None = None
+    records: Records | None = None
+    """Of a query that reads stored records."""
     failed: bool = False
     """Whether the latest reading has no value because the poll failed."""
 
@@ -121,6 +123,12 @@ class PolledDevice:
     reason: str = ""
     told_alive: bool = False
     """Whether the alarm engine knows, since start, that it answers (an alarm may have been left active)."""
+    asked: DevicePlan = field(init=False)
+    """How it is asked now: its plan, or that of the variant that it is."""
+
+    def __post_init__(self) -> None:
+        """Ask it plainly at first."""
+        self.asked = self.plan
 
     @property
     def resting(self) -> bool:
@@ -136,7 +144,8 @@ class PolledDevice:
             share = zlib.crc32(query.layout.query.encode()) / 2**32
             first = now + min(FIRST, query.every) * share
             phase = round(share * query.every / SLOT) * SLOT
-            device.polls.append(PolledQuery(query, device, math.ceil(first / SLOT) * SLOT, phase))
+            records = Records(query) if query.query.kind == "record" else None
+            device.polls.append(PolledQuery(query, device, math.ceil(first / SLOT) * SLOT, phase, records=records))
         return device
 
     @property
@@ -144,9 +153,19 @@ class PolledDevice:
         """Whether it has failed so often in a row that it shall rest."""
         return self.failures >= FAILURES
 
+    def become(self, variant: str) -> None:
+        """Ask from now on as the variant that it says it is; an empty one is the plain device."""
+        self.asked = self.plan.variants.get(variant, self.plan)
+        self.health.variant = variant
+        for poll, query in zip(self.polls, self.asked.queries, strict=True):
+            poll.plan = query
+
     def forget_identity(self) -> None:
-        """It has to be asked again who it is, where it can be."""
+        """It has to be asked again who it is, where it can be, and where its records stand."""
         self.identified = self.plan.identity is None
+        for poll in self.polls:
+            if poll.records is not None:
+                poll.records.forget()
 
     def answered(self, seconds: float) -> None:
         """It answered after so many seconds: its failures are over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from labmon.model.exchange import Exchange
+from labmon.model.exchange import Exchange, Layout
 
 
 class Recorder(Protocol):
@@ -30,6 +30,31 @@ class Recorder(Protocol):
         """Time and key of the last record of a query that was journaled."""
         ...
 
+    def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
+        """Records of a query were lost on their way to the disk: this was the last one before."""
+        ...
+
+    @property
+    def taken(self) -> int:
+        """Number of the exchange that was accepted last."""
+        ...
+
+    def stored(self, first: int, last: int) -> bool | None:
+        """Whether these accepted exchanges are on the disk; None while some of them wait, False for a loss."""
+        ...
+
+    def flush(self) -> None:
+        """Bring what was accepted to the disk at once."""
+        ...
+
+    def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
+        """Records of an instrument are missing between two times (UTC ns); 0 where nobody knows how many."""
+        ...
+
+    def told(self, device: str, detail: str) -> None:
+        """Something about a device that people should find in the journal."""
+        ...
+
 
 class Nobody:
     """The recorder of a line that counts no more."""
@@ -50,3 +75,24 @@ class Nobody:
     def last_record(self, query: str) -> tuple[int, str] | None:
         """None."""
         return None
+
+    def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
+        """Not told."""
+
+    @property
+    def taken(self) -> int:
+        """None."""
+        return 0
+
+    def stored(self, first: int, last: int) -> bool | None:
+        """Never."""
+        return None
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
+        """Not told."""
+
+    def told(self, device: str, detail: str) -> None:
+        """Not told."""

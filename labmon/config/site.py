@@ -129,6 +129,8 @@ class DeviceConfig(Strict):
     every: dict[str, Period] = {}
     """Interval per query name where it shall differ from the driver's."""
     timeout: Period | None = None
+    set_clock: bool = False
+    """Whether labmon sets the instrument's clock when it is off; needs a driver that knows how."""
     instruction: str = ""
     channels: list[ChannelConfig] | None = None
     """Left out: every channel of the driver, under its own id."""

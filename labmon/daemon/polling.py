@@ -103,7 +103,7 @@ def longest_turn(plan: LinePlan, slowest: float = 0.0) -> float:
     their requests, each at its longest (stretched) timeout, and, on lines without transaction ids, the settling before
     and after it, which lasts at least twice as long as the `slowest` reply took.
     """
-    devices = [_device(plan, device, slowest) for device in plan.devices]
+    devices = [_device(plan, one, slowest) for device in plan.devices for one in (device, *device.variants.values())]
     return max(FLOOR, 1.0 + OPEN + max(devices, default=0.0))
 
 

@@ -18,6 +18,7 @@ from labmon.drivers import examples, grammar, telling
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.conditions import FieldIndex, fields_of, test_of
 from labmon.drivers.given import ParamValue, Ref, applies
+from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.load import DriverLoad
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.setting import Setting
@@ -94,8 +95,8 @@ def _shown(driver: CompiledDriver, example: grammar.Example) -> _Shown:
         index = FieldIndex([field for step in target.steps for field in step.fields])
         if isinstance(target, CompiledQuery):
             return _Shown(example, setting, target.raws(payloads), index)
-        named = dict(zip(index, target.raws(payloads), strict=True))
-        return _Shown(example, setting, named, index)
+        if isinstance(target, CompiledIdentity):
+            return _Shown(example, setting, dict(zip(index, target.raws(payloads), strict=True)), index)
     except (LinkError, ValueError):
         pass  # a reply that fails, as it is meant to
     return _Shown(example, setting, {}, FieldIndex([]))

@@ -11,9 +11,20 @@ from labmon import units
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
 from labmon.drivers.check_channels import check_condition, check_sources
+from labmon.drivers.check_guards import (
+    NOW,
+    check_alive,
+    check_clock,
+    check_guard,
+    check_identity,
+    check_params,
+    check_same_channels,
+)
+from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.computed import operands
+from labmon.drivers.examples import asked_of
 from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.setting import Setting
 from labmon.drivers.variants import exclusive, some_address, variants
@@ -34,6 +45,7 @@ def check(file: grammar.DriverFile, report: Report) -> None:
 
     _header(file, noted)
     _references(file, noted)
+    check_params(file, noted)
     if not sound:
         return
     _channel_ids(file, noted)
@@ -44,7 +56,12 @@ def check(file: grammar.DriverFile, report: Report) -> None:
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
         if file.identity is not None:
-            _identity(file.identity, setting, noted)
+            check_identity(file.identity, setting, _conditions, noted)
+        if file.guard is not None and applies(file.guard.when, params):
+            check_guard(file.guard, setting, _conditions, noted)
+        if file.clock is not None and applies(file.clock.when, params):
+            check_clock(file.clock, setting, noted)
+    check_same_channels(file, noted)
     _examples(file, noted)
     if sound:
         _compiles(file, noted)
@@ -74,11 +91,15 @@ def _regex(path: Path, pattern: str | None, report: Report) -> None:
 
 def _references(file: grammar.DriverFile, report: Report) -> None:
     for path, part in _walk(file, ()):
-        if isinstance(part, Ref) and part.param not in file.params:
+        if isinstance(part, Ref) and part.param not in file.params and not _is_moment(path, part.param):
             report((*path, "param"), f"no parameter {part.param}", _known(part.param, file.params))
         if path[-1:] == ("when",) and isinstance(part, dict):
             for name, wanted in part.items():
                 _when((*path, name), file.params.get(name), name, wanted, file, report)
+
+
+def _is_moment(path: Path, name: str) -> bool:
+    return path[:2] == ("clock", "set") and name in NOW
 
 
 def _when(path: Path, param: Param | None, name: str, wanted: Any, file: grammar.DriverFile, report: Report) -> None:
@@ -146,11 +167,11 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
 
 def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -> None:
     fields: dict[str, grammar.Field] = {}
-    for index, request in enumerate(query.requests):
+    asked = setting_of(query, setting)
+    for at, request in requests_of(query, path):
         if not applies(request.when, setting.params):
             continue
-        at = (*path, "requests", index)
-        check_request(at, request, setting, report)
+        check_request(at, request, asked, report)
         for name, field in request.fields.items():
             if not applies(field.when, setting.params):
                 continue
@@ -163,10 +184,8 @@ def _query(path: Path, query: grammar.Query, setting: Setting, report: Report) -
         if applies(channel.when, setting.params):
             _channel((*path, "channels", index), channel, fields, before, setting, report)
             before[channel.id] = str(value_of(channel.unit, setting.params))
-    if query.record is not None:
-        for place, name in [(("time",), query.record.time), *((("key", n), k) for n, k in enumerate(query.record.key))]:
-            if name not in fields:
-                report((*path, "record", *place), f"no field {name}", _known(name, fields))
+    check_alive(path, query, fields, report)
+    check_record(path, query, fields, setting, report, _conditions)
 
 
 def _channel(
@@ -198,39 +217,31 @@ def _conditions(
         check_condition((*path, index), condition, fields, setting, report)
 
 
-def _identity(identity: grammar.Identity, setting: Setting, report: Report) -> None:
-    fields: dict[str, grammar.Field] = {}
-    for index, request in enumerate(identity.requests):
-        if applies(request.when, setting.params):
-            check_request(("identity", "requests", index), request, setting, report)
-            fields |= {n: f for n, f in request.fields.items() if applies(f.when, setting.params)}
-    for index, name in enumerate(identity.show):
-        if name not in fields:
-            report(("identity", "show", index), f"no field {name}", _known(name, fields))
-    for name in identity.expect:
-        if name not in fields:
-            report(("identity", "expect", name), f"no field {name}", _known(name, fields), at_key=True)
-    _conditions(("identity", "wrong-when"), identity.wrong_when, fields, setting, report)
-
-
 # ---------------------------------------------------------------- examples
 
 
 def _examples(file: grammar.DriverFile, report: Report) -> None:
     for index, example in enumerate(file.examples):
         path: Path = ("examples", index)
-        if example.identity and file.identity is None:
-            report((*path, "identity"), "the file has no identity")
+        block = _beside(file, example)
+        if example.query is None and block is None:
+            report(path, f"the file has no {asked_of(example)}")
             continue
         if example.query is not None and example.query not in file.queries:
             report((*path, "query"), f"no query {example.query}", _known(example.query, file.queries))
             continue
         if example.framing is not None and example.framing not in file.framings:
             report((*path, "framing"), f"not among the framings {', '.join(file.framings)}")
-        if example.origin.composed is not None and example.fails is None and "raws" not in example.model_fields_set:
+        written = example.set_clock is None
+        if (
+            example.origin.composed is not None
+            and example.fails is None
+            and written
+            and "raws" not in example.model_fields_set
+        ):
             report(path, "a composed example gives the raw values that its bytes are composed of", "add `raws`")
         query = file.queries[example.query] if example.query else None
-        requests = query.requests if query else file.identity.requests if file.identity else []
+        requests = [request for _, request in requests_of(query, ())] if query else block.requests if block else []
         fields = {name for request in requests for name in request.fields}
         for name in example.raws:
             if name not in fields:
@@ -242,6 +253,19 @@ def _examples(file: grammar.DriverFile, report: Report) -> None:
         for place, name in enumerate(example.warned):
             if name not in ids:
                 report((*path, "warned", place), f"no channel {name}", _known(name, ids))
+
+
+def _beside(
+    file: grammar.DriverFile, example: grammar.Example
+) -> grammar.Identity | grammar.Guard | grammar.Clock | grammar.ClockSet | None:
+    """What an example of no query asks; None where the file does not have it."""
+    if example.identity:
+        return file.identity
+    if example.guard:
+        return file.guard
+    if example.clock or file.clock is None:
+        return file.clock
+    return file.clock.set_ if example.set_clock is not None else None
 
 
 def _compiles(file: grammar.DriverFile, report: Report) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from labmon.drivers import grammar
 from labmon.drivers.driver import SerialDefaults
 from labmon.drivers.given import applies, settle
+from labmon.drivers.guards import CompiledClock, CompiledGuard
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.setting import Setting
@@ -52,7 +53,17 @@ class CompiledDriver:
     def identity(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> CompiledIdentity | None:
         """The identity check for one device, where the file has one. Raises ValueError as `queries`."""
         setting = self.setting(framing, address, params)
-        return CompiledIdentity(self.file.identity, setting) if self.file.identity is not None else None
+        return CompiledIdentity(self.file.identity, setting, params) if self.file.identity is not None else None
+
+    def guard(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> CompiledGuard | None:
+        """What watches the settings of one device, where the file does. Raises ValueError as `queries`."""
+        setting, guard = self.setting(framing, address, params), self.file.guard
+        return CompiledGuard(guard, setting) if guard is not None and applies(guard.when, setting.params) else None
+
+    def clock(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> CompiledClock | None:
+        """The clock of one device, where the file reads it. Raises ValueError as `queries`."""
+        setting, clock = self.setting(framing, address, params), self.file.clock
+        return CompiledClock(clock, setting) if clock is not None and applies(clock.when, setting.params) else None
 
     def setting(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> Setting:
         """Check what a site file says of a device. Raises ValueError."""

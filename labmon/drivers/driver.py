@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from labmon.drivers.given import ParamValue
 from labmon.links.link import Link
 from labmon.model.reading import Raw
 
@@ -43,17 +44,72 @@ class Outcome(NamedTuple):
     raw: Raw = None
 
 
+class Sign(NamedTuple):
+    """A raw value that changes as long as the instrument measures; `within` so many seconds."""
+
+    field: str
+    raw: Raw
+    within: float
+
+
 @dataclass(slots=True)
 class Answer:
     """What one query yielded: outcomes in the order of the query's channels.
 
     For a record: `time` is the instrument's own (UTC ns) and `key` identifies the record, so that one polled twice is
-    one reading.
+    one reading; `number` runs on from record to record, and `interval` is the time in seconds that one is after the
+    other, where the instrument says so. Without a record (`present` is false) there is nothing to be read as a sample.
     """
 
     outcomes: Sequence[Outcome]
     time: int | None = None
     key: str | None = None
+    number: int | None = None
+    interval: float | None = None
+    present: bool = True
+    signs: Sequence[Sign] = ()
+    """Raw values that must change from time to time, or the instrument measures no more."""
+
+
+Last = tuple[int, str]
+"""Time (UTC ns) and key of the last record that was taken."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn of reading brought: new records, the oldest first."""
+
+    records: list[Answer]
+    more: bool = False
+    """Whether there are more to be read now."""
+    lost: str = ""
+    """Why records before the first of these are missing, where the instrument no longer has the one taken last."""
+    absent: bool = False
+    """Whether the instrument said that it has no record at all."""
+    shown: Answer | None = None
+    """The record taken last, where it was read again."""
+
+
+class RecordReader(Protocol):
+    """Reads the stored records of one device, each once and in their order, a bounded number per turn."""
+
+    @property
+    def confirms(self) -> bool:
+        """Whether reading on takes away what was read: the next turn may come only when that is on the disk."""
+        ...
+
+    @property
+    def numbered(self) -> tuple[int, int | None] | None:
+        """Where the records are numbered: the place of the number within the key, and how many numbers there are."""
+        ...
+
+    async def turn(self, link: Link, last: Last | None) -> Turn:
+        """Read what came after the `last` record taken. Raises what Query.ask raises; nothing is taken then."""
+        ...
+
+    def forget(self) -> None:
+        """The connection or the instrument began anew: whatever was known of its state is not known."""
+        ...
 
 
 class WrongInstrument(Exception):
@@ -97,11 +153,72 @@ class Query(Protocol):
         ...
 
 
+class Identified(NamedTuple):
+    """What the instrument says of itself, and the variant that it is thereby; empty where the driver has none."""
+
+    text: str
+    variant: str = ""
+
+
 class Identity(Protocol):
     """The query that tells which instrument it is. Asked on every (re)connect of a device."""
 
-    async def check(self, link: Link) -> str:
+    @property
+    def variants(self) -> Mapping[str, Mapping[str, ParamValue]]:
+        """Parameters that each variant decides, by its name; channels and units are the same with all of them."""
+        ...
+
+    async def check(self, link: Link) -> Identified:
         """Return what the instrument says of itself. Raises WrongInstrument, or what Query.ask raises."""
+        ...
+
+
+class Settings(NamedTuple):
+    """How the instrument is set."""
+
+    watched: Mapping[str, Raw]
+    """Raw values whose change is told, by field; None for one that the instrument does not give."""
+    wrong: str = ""
+    """What is set otherwise than it must be for values to be used; empty where all is as expected."""
+
+
+class Guard(Protocol):
+    """The query that tells how the instrument is set. Asked on every (re)connect, and from time to time."""
+
+    @property
+    def every(self) -> float:
+        """Interval in seconds."""
+        ...
+
+    async def ask(self, link: Link) -> Settings:
+        """Ask once; raises what Query.ask raises."""
+        ...
+
+
+class DeviceClock(Protocol):
+    """The instrument's own clock."""
+
+    @property
+    def every(self) -> float:
+        """Interval in seconds."""
+        ...
+
+    @property
+    def at_most(self) -> float:
+        """Seconds that it may be off."""
+        ...
+
+    @property
+    def can_be_set(self) -> bool:
+        """Whether the driver knows how."""
+        ...
+
+    async def ask(self, link: Link) -> int | None:
+        """The time that it shows (UTC ns), None where that is none; raises what Query.ask raises."""
+        ...
+
+    async def set(self, link: Link, now: int) -> None:
+        """Set it to this time (UTC ns); raises what Query.ask raises, and ValueError where it cannot be set."""
         ...
 
 
@@ -165,4 +282,12 @@ class Driver(Protocol):
 
     def identity(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> Identity | None:
         """The identity check for one device, where the instrument offers one."""
+        ...
+
+    def guard(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> Guard | None:
+        """What watches the settings of one device, where the driver does. Raises ValueError as `queries`."""
+        ...
+
+    def clock(self, framing: str, address: int | str | None, params: Mapping[str, Any]) -> DeviceClock | None:
+        """The clock of one device, where the driver reads it. Raises ValueError as `queries`."""
         ...

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from labmon.drivers import grammar
+from labmon.drivers.asking import Asking
 from labmon.drivers.compile import CompiledDriver
-from labmon.drivers.driver import Answer, ChannelSpec, Outcome, WrongInstrument
+from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, Settings, WrongInstrument
+from labmon.drivers.guards import CompiledClock, CompiledGuard
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
 from labmon.links.errors import Garbled, LinkError, Refused, Silent
+from labmon.links.link import Link
 from labmon.model.reading import Flag, Raw, reason_code
 
 _BINARY = ("modbus-rtu", "modbus-tcp")
@@ -59,13 +62,23 @@ def title_of(example: grammar.Example) -> str:
         for kind, text in (("printed", origin.printed), ("recorded", origin.recorded), ("composed", origin.composed))
         if text is not None
     )
-    return f"{example.query or 'identity'}: {kind} ({text})"
+    return f"{asked_of(example)}: {kind} ({text})"
 
 
-def target_of(
-    driver: CompiledDriver, example: grammar.Example, framing: str | None = None
-) -> CompiledQuery | CompiledIdentity:
-    """The query or identity that an example asks, for the device that it tells of. Raises ValueError.
+def asked_of(example: grammar.Example) -> str:
+    """What an example asks: the query's name, `identity`, `guard`, `clock` or `set-clock`."""
+    if example.query is not None:
+        return example.query
+    if example.set_clock is not None:
+        return "set-clock"
+    return "identity" if example.identity else "guard" if example.guard else "clock"
+
+
+Target = CompiledQuery | CompiledIdentity | CompiledGuard | CompiledClock | Asking
+
+
+def target_of(driver: CompiledDriver, example: grammar.Example, framing: str | None = None) -> Target:
+    """What an example asks, for the device that it tells of; for `set-clock` the asking that sets it. Raises ValueError.
 
     `framing`: another of the file's than the one that its bytes are in.
     """
@@ -73,10 +86,19 @@ def target_of(
     setting = driver.setting(framing, example.address, example.params)
     if example.query is not None:
         return driver.query(example.query, setting)
-    identity = driver.identity(framing, example.address, example.params)
-    if identity is None:
-        raise ValueError("the file has no identity")
-    return identity
+    what = asked_of(example)
+    made: CompiledIdentity | CompiledGuard | CompiledClock | None
+    if what == "identity":
+        made = driver.identity(framing, example.address, example.params)
+    elif what == "guard":
+        made = driver.guard(framing, example.address, example.params)
+    else:
+        made = clock = driver.clock(framing, example.address, example.params)
+        if clock is not None and example.set_clock is not None:
+            return clock.setting(example.set_clock * 1_000_000_000)
+    if made is None:
+        raise ValueError(f"a device with these parameters has no {what}")
+    return made
 
 
 def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -> list[bytes]:
@@ -110,12 +132,8 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
             problems.append(f"exchange {number}: labmon sends {shown}")
     try:
         payloads = payloads_of(target.steps[:asked], example, framing)
-        if isinstance(target, CompiledIdentity):
-            found = target.decode(payloads)
-            if example.fails is None and found != example.found:
-                problems.append(f"found {found!r} instead of {example.found!r}")
-        elif asked == len(target.steps):
-            problems += compare(target, target.decode(payloads), example)
+        if asked == len(target.steps):
+            problems += problems_of(target, target.decode(payloads), example)
     except (LinkError, WrongInstrument) as error:
         failure = failure_of(error)
         if failure != example.fails:
@@ -124,6 +142,36 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
     if example.fails is not None:
         problems.append(f"does not fail as {example.fails}")
     return problems
+
+
+Told = Answer | Identified | Settings | int | None | Sequence[Raw]
+"""What comes of asking a Target."""
+
+
+async def ask(target: Target, link: Link) -> Told:
+    """Ask once over a link. Raises what the link raises, and WrongInstrument."""
+    if isinstance(target, CompiledIdentity):
+        return await target.check(link)
+    return await (target.raws(link) if isinstance(target, Asking) else target.ask(link))
+
+
+def problems_of(target: Target, told: Told, example: grammar.Example) -> list[str]:
+    """What is not as the example expects."""
+    pairs: list[tuple[str, object, object]] = []
+    if isinstance(target, CompiledQuery) and isinstance(told, Answer):
+        return compare(target, told, example)
+    if example.fails is not None:
+        return []
+    if isinstance(told, Identified):
+        pairs = [("found", told.text, example.found), ("variant", told.variant, example.variant or "")]
+    elif isinstance(told, Settings):
+        pairs = [
+            ("settings", dict(told.watched), example.settings),
+            ("wrong-mode", told.wrong, example.wrong_mode or ""),
+        ]
+    elif told is None or isinstance(told, int):
+        pairs = [("time", None if told is None else told // 1_000_000_000, example.time)]
+    return [f"{name} {found!r} instead of {wanted!r}" for name, found, wanted in pairs if found != wanted]
 
 
 def failure_of(error: Exception) -> str:
@@ -135,8 +183,12 @@ def failure_of(error: Exception) -> str:
 
 def compare(query: CompiledQuery, answer: Answer, example: grammar.Example) -> list[str]:
     """In what an answer is not what the example expects; nothing for one that expects a failure."""
+    if example.no_record:
+        return [] if not answer.present else ["there is a record, and the example says that there is none"]
     if example.readings is None:
         return []
+    if not answer.present:
+        return ["there is no record"]
     problems = []
     for spec, outcome in zip(query.channels, answer.outcomes, strict=True):
         if spec.id not in example.readings:

@@ -42,6 +42,17 @@ from labmon.drivers.grammar_fields import (
     TextType,
     WordType,
 )
+from labmon.drivers.grammar_guards import (
+    Alive,
+    Clock,
+    ClockSet,
+    Expectation,
+    Guard,
+    Identity,
+    SelfTest,
+    Variant,
+)
+from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
 from labmon.drivers.grammar_time import TimeParts, TimeSpec
 from labmon.drivers.grammar_wire import Checksum, Columns, Frame, LengthField, Request
 
@@ -50,11 +61,14 @@ __all__ = [
     "FORM_NUMBER",
     "FORM_TIME",
     "Address",
+    "Alive",
     "AllowedWrite",
     "BadWhen",
     "Beside",
     "Channel",
     "Checksum",
+    "Clock",
+    "ClockSet",
     "Columns",
     "Compute",
     "Condition",
@@ -63,8 +77,11 @@ __all__ = [
     "DriverFile",
     "Example",
     "Exchange",
+    "Expectation",
     "Field",
+    "FieldRef",
     "Frame",
+    "Guard",
     "Identity",
     "LengthField",
     "Manual",
@@ -73,9 +90,14 @@ __all__ = [
     "Origin",
     "Query",
     "Record",
+    "RecordCheck",
+    "RecordIndex",
+    "RecordNumber",
+    "RecordQueue",
     "Request",
     "ScaleBy",
     "Scaled",
+    "SelfTest",
     "Sentinel",
     "Serial",
     "Source",
@@ -85,6 +107,7 @@ __all__ = [
     "TimeSpec",
     "Timing",
     "UnitBy",
+    "Variant",
     "WordType",
     "pattern_of",
 ]
@@ -159,15 +182,6 @@ class AllowedWrite(Strict):
     """What writing it does to the instrument."""
 
 
-class Record(Strict):
-    """The reply is a sample that the instrument stored: its own time, and what makes it the same sample again."""
-
-    time: Id
-    """A field with Unix seconds, or a text field of type time."""
-    key: Annotated[list[Id], Limits(min_length=1)]
-    """Fields that make it the same sample again."""
-
-
 class Query(Strict):
     """Requests that belong together, asked in order, and the channels that their replies yield."""
 
@@ -185,6 +199,8 @@ class Query(Strict):
     """Conditions under which none of its channels has a value."""
     record: Record | None = None
     """What makes the reply a stored sample."""
+    alive: list[Alive] = []
+    """Fields that must change from time to time; one that does not is an instrument that measures no more."""
     channels: Annotated[list[Channel], Limits(min_length=1)]
     """What the replies mean."""
     when: When | None = None
@@ -195,19 +211,6 @@ class Query(Strict):
         if (self.kind == "record") != (self.record is not None):
             raise ValueError("a query of kind record, and only that, says time and key under record")
         return self
-
-
-class Identity(Strict):
-    """Which instrument it is: asked at each connect, told by `show`, refused where it is not as expected."""
-
-    requests: Annotated[list[Request], Limits(min_length=1)]
-    """What is asked, in order."""
-    show: Annotated[list[Id], Limits(min_length=1)]
-    """Fields that are told to people."""
-    expect: dict[Id, Given[str]] = {}
-    """Field -> regular expression that the whole text must match; a parameter not set expects nothing."""
-    wrong_when: list[Condition] = []
-    """Conditions under which it is another instrument."""
 
 
 class DriverFile(Strict):
@@ -256,6 +259,10 @@ class DriverFile(Strict):
     """What differs between instruments of the kind and cannot be asked of them."""
     identity: Identity | None = None
     """Which instrument it is, asked at each connect."""
+    guard: Guard | None = None
+    """Settings of the instrument that are watched."""
+    clock: Clock | None = None
+    """The instrument's own clock, which is compared with the gateway's."""
     queries: Annotated[dict[Id, Query], Limits(min_length=1)]
     """What is asked, by name."""
     examples: list[Example] = []

@@ -52,12 +52,18 @@ Expected = Annotated[float | str, BeforeValidator(_expected)]
 
 
 class Example(Strict):
-    """One asking of a query (or of the identity): bytes and what they mean."""
+    """One asking of a query (or of the identity, the guard, the clock): bytes and what they mean."""
 
     query: Id | None = None
     """The query that is asked."""
     identity: Literal[True] | None = None
     """The identity is asked."""
+    guard: Literal[True] | None = None
+    """The guard is asked."""
+    clock: Literal[True] | None = None
+    """The clock is asked."""
+    set_clock: int | None = None
+    """The clock is set to this time, in Unix seconds."""
     origin: Origin
     """Where the bytes come from."""
     doc: Text | None = None
@@ -77,11 +83,19 @@ class Example(Strict):
     warned: list[Id] = []
     """Channels whose value carries the instrument's own warning."""
     time: int | None = None
-    """Record: its time in Unix seconds."""
+    """Record: its time in Unix seconds. Clock: the time that it shows."""
     key: str | None = None
     """Record: its key."""
+    no_record: Literal[True] | None = None
+    """Record: there is none in this reply, and nothing is read as a sample."""
     found: str | None = None
     """Identity: what it says of itself."""
+    variant: str | None = None
+    """Identity: the variant that it chooses."""
+    settings: dict[Id, int | float | str] | None = None
+    """Guard: the values that are watched."""
+    wrong_mode: Text | None = None
+    """Guard: what the reason of the readings says, where the instrument is not set as expected."""
     fails: Literal["garbled", "silent", "refused", "wrong-instrument"] | None = None
     """The asking as a whole fails so: silent where nothing comes (`got` is empty) or a reply is cut short, garbled
     where another reply comes or a checksum is wrong, refused where the instrument says no, wrong-instrument where it is
@@ -89,10 +103,17 @@ class Example(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Example:
-        if (self.query is None) == (self.identity is None):
-            raise ValueError("an example is of exactly one of query and identity")
-        outcome = self.found if self.identity else self.readings
-        if (outcome is None) == (self.fails is None):
-            wanted = "found" if self.identity else "readings"
-            raise ValueError(f"give exactly one of {wanted} and fails")
+        kinds = {
+            "query": (self.query, "readings", self.readings),
+            "identity": (self.identity, "found", self.found),
+            "guard": (self.guard, "settings", self.settings),
+            "clock": (self.clock, "time", self.time),
+            "set-clock": (self.set_clock, "", None),
+        }
+        given = [(key, outcome) for kind, key, outcome in kinds.values() if kind is not None]
+        if len(given) != 1:
+            raise ValueError("an example is of exactly one of query, identity, guard, clock and set-clock")
+        [(key, outcome)] = given
+        if key and sum(told is not None for told in (outcome, self.no_record, self.fails)) != 1:
+            raise ValueError(f"give exactly one of {key}{', no-record' if self.query else ''} and fails")
         return self

@@ -141,7 +141,7 @@ def factor_of(by: grammar.ScaleBy, index: Mapping[str, int]) -> Factor:
     """The factor that a field says; a reason where it says none."""
     at = index[by.field]
     if by.codes is not None:
-        codes: dict[Raw, float] = {code: number for code, number in by.codes.items()}
+        codes: dict[Raw, float] = dict(by.codes.items())
         return lambda raws: codes[raw] if (raw := raws[at]) in codes else _unknown(by.field, raw)
     none = reason_text(Reason.NOT_AVAILABLE, by.field)
 

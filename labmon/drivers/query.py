@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from labmon.drivers import computed, grammar, meaning
+from labmon.drivers import computed, grammar, meaning, records
 from labmon.drivers.asking import Asking
-from labmon.drivers.driver import Answer, ChannelSpec, Outcome
+from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
 from labmon.drivers.values import raws_of
 from labmon.links.link import Link
-from labmon.model.reading import Raw
+from labmon.model.reading import Raw, Reason
 
-_NS = 1_000_000_000
 WAITS = {"high": 0.0, "normal": 1.0, "low": 10.0}
 """Seconds that a query that is due lets others go first. Bounded, so that none waits for ever."""
 
@@ -31,7 +30,8 @@ class CompiledQuery:
         self.every = query.every
         self.waits = WAITS[query.priority]
         self.kind: Literal["live", "record"] = query.kind
-        self._asking = Asking(query.requests, setting)
+        requests, asked_setting = records.asked(query, setting)
+        self._asking = Asking(requests, asked_setting)
         self.steps = self._asking.steps
         self.timeout = self._asking.timeout
         self._grammar = query
@@ -61,7 +61,13 @@ class CompiledQuery:
                 self._own.append(index[sources[0]] if len(sources) == 1 else None)
             specs.append(spec)
         self.channels = tuple(specs)
-        self._record = query.record
+        self._setting = setting
+        self._record = records.Meaning(query.record, index, setting) if query.record is not None else None
+        self.more_steps = records.steps_of(query, setting)
+        """Requests of a reading of records beyond those of one asking, by what they are for."""
+        self.way = records.way(query, setting)
+        """How its records are read; None for live values."""
+        self._alive = [(one.field, index[one.field], one.within) for one in query.alive if one.field in index]
 
     async def ask(self, link: Link) -> Answer:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
@@ -73,19 +79,30 @@ class CompiledQuery:
 
     def answer(self, raws: Sequence[Raw]) -> Answer:
         """The answer that the raw values of all fields make, in the order of `fields`."""
+        if self._record is not None:
+            return self._recorded(self._record, raws)
+        return self._answer(raws)
+
+    def _recorded(self, record: records.Meaning, raws: Sequence[Raw]) -> Answer:
+        """What is no record is nothing at all: zeros and garbage are not even kept as raw values."""
+        if not record.present(raws):
+            return Answer([Outcome(None, Reason.NO_DATA.value)] * len(self._own), present=False)
+        return record.tell(self._answer(raws), raws)
+
+    def _answer(self, raws: Sequence[Raw]) -> Answer:
         if self._bad is not None and (reason := self._bad(raws)) is not None:
             return Answer([Outcome(None, reason, 0, self._raw(raws, at)) for at in self._own])
         outcomes = [Outcome(None, None) if make is None else make(raws) for make in self._makers]
         for at, compute in self._computed:
             outcomes[at] = compute(outcomes, raws)
         answer = Answer(outcomes)
-        if self._record is not None:
-            index = self._asking.index
-            time = raws[index[self._record.time]]
-            if isinstance(time, (int, float)) and time == time:
-                answer.time = int(time) * _NS
-                answer.key = "/".join(str(raws[index[name]]) for name in self._record.key)
+        if self._alive:
+            answer.signs = [Sign(name, raws[at], within) for name, at, within in self._alive]
         return answer
+
+    def reader(self) -> records.Reader:
+        """A reader of its records, for one device. Raises ValueError for a query of live values."""
+        return records.reader(self, self._grammar, self._setting)
 
     @staticmethod
     def _raw(raws: Sequence[Raw], at: int | None) -> Raw:

@@ -10,7 +10,7 @@ from labmon.drivers.given import ANY, ParamValue
 
 
 def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
-    """Parameters of the plain device, of one with every example, then of one for each further choice of each parameter.
+    """Parameters of the plain device, of one with every example, of one for each choice of each parameter, of variants.
 
     Choices are not combined with one another: the parts of a file that they switch are independent.
     """
@@ -31,6 +31,9 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
         for choice in choices:
             if plain.get(name) != choice:
                 yield {**plain, name: choice}
+    for variant in file.identity.variants if file.identity is not None else ():
+        if variant.params:
+            yield {**plain, **variant.params}
 
 
 def some_address(file: grammar.DriverFile) -> int | str:

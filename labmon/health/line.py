@@ -51,6 +51,7 @@ class DeviceHealth:
         "rests",
         "since",
         "state",
+        "variant",
         "worst_lateness",
     )
 
@@ -79,6 +80,8 @@ class DeviceHealth:
         self.last_failure: Reason | None = None
         self.identity = ""
         """What the instrument said of itself when it was last identified."""
+        self.variant = ""
+        """Which of its driver's variants it is; empty where there are none."""
 
     def record_success(self, reply_seconds: float, mono: float) -> None:
         """A try was answered after `reply_seconds`."""
@@ -150,6 +153,7 @@ class DeviceHealth:
             "last_failed": _wall(self.last_failed, mono, now),
             "last_failure": None if self.last_failure is None else self.last_failure.value,
             "identity": self.identity,
+            "variant": self.variant,
         }
 
     def _become(self, state: DeviceState, mono: float) -> None:

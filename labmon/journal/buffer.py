@@ -65,6 +65,10 @@ class Buffer:
     """Exchanges that wait."""
     lost_exchanges: int = 0
     """Exchanges that overflowed, since the start."""
+    added: int = 0
+    """Exchanges that were taken, since the start: the number of the last one."""
+    overflowed: int = 0
+    """Number of the last one that overflowed."""
     _items: deque[Packed | tuple[str, RecordKey] | _Configured] = field(default_factory=deque)
     _rest: Group = field(default_factory=Group)
     _lost: _Lost = field(default_factory=_Lost)
@@ -73,6 +77,7 @@ class Buffer:
         """Take an exchange; the oldest ones go, counted, when it is one too many."""
         self._items.append(packed)
         self.exchanges += 1
+        self.added += 1
         self.memory += len(packed.body) + _OVERHEAD
         while self.exchanges > self.bounds.exchanges or self.memory > self.bounds.memory:
             self._overflow()
@@ -85,6 +90,7 @@ class Buffer:
         if not isinstance(item, Packed):
             self._rest.record_keys[item[0]] = item[1]
             return
+        self.overflowed = self.added - self.exchanges + 1
         self._forget(item)
         self._lost.count(item)
         self.lost_exchanges += 1
@@ -106,6 +112,10 @@ class Buffer:
         encoded = [(event, encode_event(event)) for event in events]
         self._rest.events += encoded
         return bool(encoded)
+
+    def add_gap(self, now: int, gap: Gap) -> None:
+        """Something that should be in the journal and is not, found now (UTC ns)."""
+        self._rest.gaps.append((now, gap))
 
     def add_configuration(self, time: int, configuration: Configuration) -> None:
         """Take a configuration; readings added later are made with it, those added before are written before it."""

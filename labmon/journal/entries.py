@@ -41,17 +41,25 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Readings that were made and are not in the journal: how many, and of when (`first`, `last`: UTC ns)."""
+    """Readings that were made and are not in the journal: how many, and of when (`first`, `last`: UTC ns).
+
+    With a `device` they are records that this one stored, between two that are there; 0 where nobody knows how many.
+    """
 
     why: str
     exchanges: int
     readings: int
     first: int
     last: int
+    device: str = ""
 
     def event(self, now: int) -> Event:
         """The gap as an event, for people."""
         span = f"{_iso(self.first)} to {_iso(self.last)}"
+        if self.device:
+            count = str(self.exchanges) if self.exchanges else "an unknown number of"
+            detail = f"{count} records between {span.replace(' to ', ' and ')} are missing: {self.why}"
+            return Event(EventKind.GAP, self.first, now, detail, device=self.device)
         return Event(EventKind.GAP, self.first, now, f"{self.readings} readings of {span} are lost: {self.why}")
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from labmon.journal.buffer import Bounds, Buffer
 from labmon.journal.committer import Committer, Pace
-from labmon.journal.entries import Backlog, Configuration, Entry, Quarantined, RecordKey
+from labmon.journal.entries import Backlog, Configuration, Entry, Gap, Quarantined, RecordKey
 from labmon.journal.errors import JournalUnavailable, Unpackable
 from labmon.journal.packers import Packers, without_nan
 from labmon.journal.reader import Reader
@@ -146,6 +146,21 @@ class JournalWriter:
     def configure(self, configuration: Configuration, now: int | None = None) -> None:
         """Record what labmon runs with from here on (`now` in UTC ns)."""
         self._buffer.add_configuration(time.time_ns() if now is None else now, configuration)
+
+    def gap(self, gap: Gap) -> None:
+        """Record what should be in the journal and never came to labmon."""
+        self._buffer.add_gap(time.time_ns(), gap)
+
+    @property
+    def taken(self) -> int:
+        """Exchanges accepted since the start: the number of the last one."""
+        return self._buffer.added
+
+    def stored(self, first: int, last: int) -> bool | None:
+        """Whether these exchanges, by number, are on the disk; None while some wait, False when some overflowed."""
+        if last > self._buffer.added - self.backlog:
+            return None
+        return self._buffer.overflowed < first
 
     def flush(self) -> None:
         """Commit at once, or right after the commit under way; after a failure not before its quiet time is over."""

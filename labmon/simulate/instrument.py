@@ -21,6 +21,7 @@ from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
 from labmon.simulate.line import Instruments
 from labmon.simulate.quantity import TYPICAL, Quantity, Typical
+from labmon.simulate.stored import Stored
 
 SAMPLE = 10.0
 """Seconds between two stored samples of an instrument that keeps records."""
@@ -49,6 +50,8 @@ class Instrument:
         self.identity: CompiledIdentity | None = driver.identity(framing, address, params)
         self._raws: dict[str, dict[str, Raw]] = {q.name: typical(driver, q, framing, params) for q in self.queries}
         self._identity_raws = _identity_raws(driver)
+        self.stored = {q.name: Stored(q.way) for q in self.queries if q.way is not None}
+        """The samples that it keeps, by query."""
         self._bad: dict[str, str] = {}
         self._written: dict[int, int] = {}
         self._since_sample = 0.0
@@ -136,6 +139,8 @@ class Instrument:
                 if record is not None:
                     raws[record.time] = int(time.time())
                 self._raws[query.name] = raws
+                if query.name in self.stored:
+                    self.stored[query.name].add(raws)
 
     def _now(self, query: CompiledQuery) -> dict[str, Raw]:
         values: dict[str, float | str] = {}
@@ -147,7 +152,8 @@ class Instrument:
         return query.raws_of(values, self._raws[query.name])
 
     def _current(self, query: CompiledQuery) -> dict[str, Raw]:
-        return self._raws[query.name] if query.kind == "record" else self._now(query)
+        stored = self.stored.get(query.name)
+        return self._now(query) if stored is None else stored.shown(self._written)
 
     # ------------------------------------------------------------------ what it says
 

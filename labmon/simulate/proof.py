@@ -12,8 +12,7 @@ from typing import Any, cast
 from labmon.drivers import grammar
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import WrongInstrument
-from labmon.drivers.examples import bytes_of, compare, failure_of, target_of, title_of
-from labmon.drivers.query import CompiledQuery
+from labmon.drivers.examples import ask, bytes_of, failure_of, problems_of, target_of, title_of
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.errors import LinkError
@@ -112,10 +111,7 @@ async def _asked(
     try:
         target = target_of(driver, example, framing)
         await link.open()
-        if isinstance(target, CompiledQuery):
-            problems = compare(target, await target.ask(patient), example)
-        elif (found := await target.check(patient)) != example.found and example.fails is None:
-            problems.append(f"found {found!r} instead of {example.found!r}")
+        problems = problems_of(target, await ask(target, patient), example)
     except (LinkError, WrongInstrument) as error:
         failure, told = failure_of(error), str(error)
     except ValueError as error:

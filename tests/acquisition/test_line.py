@@ -13,7 +13,7 @@ from virtual_clock import run
 
 from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
-from labmon.drivers.driver import Answer, ChannelSpec, Outcome, WrongInstrument
+from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, WrongInstrument
 from labmon.health.line import LineHealth
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
@@ -106,6 +106,13 @@ class Recorder:
 
     def flags(self, device: str) -> int:
         return 0
+
+    @property
+    def taken(self) -> int:
+        return 0
+
+    def stored(self, first: int, last: int) -> bool | None:
+        return True
 
     def last_record(self, query: str) -> tuple[int, str] | None:
         return None
@@ -264,11 +271,11 @@ def test_the_wrong_instrument_gives_no_values_and_one_condition() -> None:
     class Identity:
         wrong = True
 
-        async def check(self, link: Any) -> str:
+        async def check(self, link: Any) -> Identified:
             await link.exchange("d0", 1.0)
             if self.wrong:
                 raise WrongInstrument("a kettle", "a probe")
-            return "a probe"
+            return Identified("a probe")
 
     identity = Identity()
 

@@ -55,6 +55,7 @@ def test_the_example_says_everything_that_a_site_file_may_say() -> None:
         "keepalive",
         "timeout",
         "acknowledge",
+        "set-clock",
     }
     missing = {name for name in _keys(Site) if not re.search(rf"(?:^|[\s{{,]){name}:", text, re.MULTILINE)}
     assert missing <= rare | {"ca"}

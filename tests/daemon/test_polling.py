@@ -103,6 +103,13 @@ class Recorder:
     def flags(self, device: str) -> int:
         return 0
 
+    @property
+    def taken(self) -> int:
+        return 0
+
+    def stored(self, first: int, last: int) -> bool | None:
+        return True
+
     def last_record(self, query: str) -> tuple[int, str] | None:
         return None
 

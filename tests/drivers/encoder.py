@@ -1,14 +1,13 @@
 """An encoder of its own, which shares nothing with labmon's decoder: it composes the bytes of `composed` examples.
 
 It reads the YAML text of a driver file with its own eyes and knows Modbus, checksums and number formats by itself.
-`python tests/drivers/encoder.py FILE` prints the bytes of each composed example, for whoever writes one.
+`compose.py` beside it prints the bytes of composed examples, and writes them into a file, for whoever makes one.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -83,9 +82,28 @@ class Composer:
         return True
 
     def exchanges(self) -> list[tuple[bytes, bytes]]:
-        source = self.document["identity"] if "identity" in self.example else None
-        source = source or self.document["queries"][self.example["query"]]
-        return [self.exchange(r) for r in source["requests"] if self.applies(r)]
+        beside = [part for part in ("identity", "guard", "clock") if part in self.example]
+        if "set-clock" in self.example:
+            source = self.document["clock"]["set"]
+            self.params.update(moment(self.example["set-clock"]))
+        elif beside:
+            source = self.document[beside[0]]
+        else:
+            source = self.document["queries"][self.example["query"]]
+        return [self.exchange(r) for r in self.requests(source) if self.applies(r)]
+
+    def requests(self, source: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is asked for one record: the check, the index that shows the newest, then the query's own requests."""
+        record = source.get("record") or {}
+        requests = list((record.get("check") or {}).get("requests", []))
+        index = record.get("index")
+        if index is not None:
+            shown = self.value(index["newest"] if "newest" in index else index.get("first", 0))
+            if "write" in index:
+                requests.append({"write": index["write"], "at": index["at"], "value": shown})
+            else:
+                self.params["index"] = shown
+        return requests + source["requests"]
 
     def exchange(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
         if "send" in request:
@@ -209,6 +227,16 @@ def inverted_xor(data: bytes) -> int:
     return ~xor(data) & 0xFF
 
 
+def moment(unix: int) -> dict[str, int]:
+    """The parameters that a request which sets a clock may use, by the calendar of the C library."""
+    t = time.gmtime(unix)
+    high, low = struct.unpack(">HH", struct.pack(">I", unix))
+    names = ("year", "month", "day", "hour", "minute", "second")
+    parts = dict(zip(names, t[:6], strict=True)) | {"unix": unix, "unix-high": high, "unix-low": low}
+    parts |= {"month-day": t.tm_mon * 256 + t.tm_mday, "minute-second": t.tm_min * 256 + t.tm_sec}
+    return {f"now-{name}": value for name, value in parts.items()}
+
+
 def compose(document: dict[str, Any], example: dict[str, Any]) -> list[tuple[bytes, bytes]]:
     return Composer(document, example).exchanges()
 
@@ -216,20 +244,3 @@ def compose(document: dict[str, Any], example: dict[str, Any]) -> list[tuple[byt
 def read(path: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(path)
     return loaded
-
-
-def main() -> None:
-    document = read(Path(sys.argv[1]))
-    for number, example in enumerate(document.get("examples", []), 1):
-        if "raws" not in example:
-            continue
-        print(f"# example {number} ({example.get('query', 'identity')})")
-        binary = example.get("framing", document["framings"][0]) in ("modbus-rtu", "modbus-tcp")
-        for sent, got in compose(document, example):
-            for key, data in (("- sent", sent), ("  got", got)):
-                shown = data.hex(" ").upper() if binary else data.decode("latin-1").replace("\r", "\\r")
-                print(f'      {key}: "{shown}"'.replace("\n", "\\n"))
-
-
-if __name__ == "__main__":
-    main()

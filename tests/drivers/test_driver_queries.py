@@ -107,12 +107,12 @@ async def test_identity_by_objects_over_several_replies() -> None:
     identity = driver.identity("modbus-rtu", None, {"product": "GMP25[12]"})
     assert identity is not None
     found = await identity.check(Wire(list(frames)))  # type: ignore[arg-type]
-    assert found == "vendor Vaisala, product GMP252, revision 1.2"
+    assert found == ("vendor Vaisala, product GMP252, revision 1.2", "")
     other = driver.identity("modbus-rtu", None, {"product": "GMP251"})
     assert other is not None
     with pytest.raises(WrongInstrument) as caught:
         await other.check(Wire(list(frames)))  # type: ignore[arg-type]
-    assert caught.value.found == found
+    assert caught.value.found == found.text
 
 
 @pytest.mark.parametrize(
@@ -167,11 +167,14 @@ def test_the_way_back_from_values_to_bytes(path: Path) -> None:
 
 
 def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str, float | str]:
-    """Another value for each channel whose field no other channel reads."""
-    channels = driver.file.queries[name].channels
+    """Another value for each channel whose field nothing else depends on."""
+    query = driver.file.queries[name]
+    channels = query.channels
+    judging = {c.field for part in (query, *channels) for c in part.bad_when}
+    judging |= {c.field for channel in channels for c in channel.warn_when}
     found: dict[str, float | str] = {}
     for channel in channels:
-        if channel.compute is not None or channel.id not in good or "status" in channel.id:
+        if channel.compute is not None or channel.id not in good or (channel.from_ or channel.id) in judging:
             continue
         value = good[channel.id].value
         found[channel.id] = 1 - value if channel.bit is not None or channel.states else value * 1.01 + 1
@@ -190,7 +193,7 @@ def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str
         ("thermo/ult-freezer", "thermocouple-7", 1, {}, "thermocouple-7", "no-sensor"),
         ("julabo/circulator", "bath", None, {}, "temperature", "no-sensor"),
         ("lighthouse/remote", "record", 1, LIGHTHOUSE, "counts-1", "not-available"),
-        ("lighthouse/remote", "record", 1, LIGHTHOUSE, "counts-1", "no-data"),
+        ("lighthouse/remote", "record", 1, LIGHTHOUSE, "counts-1", "not-reliable"),
     ],
 )
 def test_a_simulator_can_make_a_channel_bad(

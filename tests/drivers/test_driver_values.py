@@ -265,7 +265,7 @@ queries:
     assert identity is not None
     for written, found in (("AB12", "name AB12"), ("ABCDEFGH", "name ABCDEFGH"), (" AB ", "name AB"), ("", "name ")):
         payload = encoder.words("ascii", order, written, 4)
-        assert identity.decode([payload]) == found
+        assert identity.decode([payload]).text == found
         assert identity.encode({"name": written}) == [payload]
 
 

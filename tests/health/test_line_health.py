@@ -99,6 +99,7 @@ def test_counters_as_data() -> None:
     device.missed(3)
     device.missed(4)
     device.identity = "GMP251"
+    device.variant = "v2"
     found = device.to_dict(110.0, NOW)
     assert found == {
         "state": "resting",
@@ -121,6 +122,7 @@ def test_counters_as_data() -> None:
         "last_failed": NOW - 6 * 10**9,
         "last_failure": "silent",
         "identity": "GMP251",
+        "variant": "v2",
     }
     assert orjson.loads(orjson.dumps(found)) == found
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hour import BEGIN, Ask, Memory, Run, Wire, plan_of, play, virtual
 
-from labmon.drivers.driver import Answer, Outcome, WrongInstrument
+from labmon.drivers.driver import Answer, Identified, Outcome, WrongInstrument
 from labmon.model.event import EventKind
 from labmon.model.reading import Flag
 
@@ -117,11 +117,11 @@ def test_an_instrument_that_was_swapped_while_its_connection_was_away_is_asked_w
     class Identity:
         found = "right"
 
-        async def check(self, link: Any) -> str:
+        async def check(self, link: Any) -> Identified:
             await link.exchange("d0", 1.0)
             if self.found != "right":
                 raise WrongInstrument("right", self.found)
-            return self.found
+            return Identified(self.found)
 
     identity = Identity()
 

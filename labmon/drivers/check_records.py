@@ -1,0 +1,90 @@
+"""What a driver file says of its records: fields that are there, writes that are declared, a count that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from labmon.config.errors import Path, did_you_mean, one_of
+from labmon.drivers import grammar, records
+from labmon.drivers.check_requests import check_request
+from labmon.drivers.given import applies
+from labmon.drivers.setting import Setting
+
+Report = Callable[..., None]
+
+
+def requests_of(query: grammar.Query, path: Path) -> Iterator[tuple[Path, grammar.Request]]:
+    """All requests whose replies hold fields of a query, with their places: the check's first."""
+    if query.record is not None and query.record.check is not None:
+        for index, request in enumerate(query.record.check.requests):
+            yield (*path, "record", "check", "requests", index), request
+    for index, request in enumerate(query.requests):
+        yield (*path, "requests", index), request
+
+
+def setting_of(query: grammar.Query, setting: Setting) -> Setting:
+    """The setting in which the requests can be made: `{index}` stands for a record's index."""
+    index = query.record.index if query.record is not None else None
+    return setting if index is None else records.select(index, int(setting.value(index.first)), setting)[1]
+
+
+def check_record(
+    path: Path,
+    query: grammar.Query,
+    fields: Mapping[str, grammar.Field],
+    setting: Setting,
+    report: Report,
+    conditions: Callable[..., None],
+) -> None:
+    """Report what is wrong with the record block of a query with these fields."""
+    record = query.record
+    if record is None:
+        return
+    place = (*path, "record")
+    checked = _checked(record, setting)
+
+    def known(at: Path, name: str, among: Mapping[str, grammar.Field], where: str = "") -> None:
+        if name not in among:
+            hint = did_you_mean(name, among) or one_of(list(among))
+            report((*place, *at), f"no field {name}{where}", hint)
+
+    known(("time",), record.time, fields)
+    for number, name in enumerate(record.key):
+        known(("key", number), name, fields)
+    if record.number is not None:
+        known(("number", "field"), record.number.field, fields)
+    if isinstance(record.interval, grammar.FieldRef):
+        known(("interval", "field"), record.interval.field, fields)
+    conditions((*place, "present-when"), record.present_when, fields, setting, report)
+    if record.check is not None:
+        conditions((*place, "check", "new-when"), record.check.new_when, checked, setting, report)
+        if record.check.waiting is not None:
+            known(("check", "waiting"), record.check.waiting, checked, " in the replies of the check")
+    if record.index is not None:
+        known(("index", "count"), record.index.count, checked, " in the replies of the check")
+        _index((*place, "index"), record.index, setting, report)
+    if record.queue is not None:
+        _queue((*place, "queue"), record.queue, setting, report)
+
+
+def _checked(record: grammar.Record, setting: Setting) -> dict[str, grammar.Field]:
+    requests = record.check.requests if record.check is not None else []
+    return {
+        name: field
+        for request in requests
+        if applies(request.when, setting.params)
+        for name, field in request.fields.items()
+        if applies(field.when, setting.params)
+    }
+
+
+def _index(path: Path, index: grammar.RecordIndex, setting: Setting, report: Report) -> None:
+    selected, _ = records.select(index, int(setting.value(index.first)), setting)
+    for request in selected:
+        check_request(path, request, setting, report)
+
+
+def _queue(path: Path, queue: grammar.RecordQueue, setting: Setting, report: Report) -> None:
+    check_request((*path, "pop"), queue.pop, setting, report)
+    if queue.pop.fields:
+        report((*path, "pop", "fields"), "a pop yields nothing that would be read", at_key=True)
