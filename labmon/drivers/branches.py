@@ -21,7 +21,7 @@ from labmon.drivers.given import ParamValue, Ref, applies
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.load import DriverLoad
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.setting import Setting
+from labmon.drivers.setting import Setting, sentinels_of
 from labmon.links.errors import LinkError
 from labmon.model.reading import Raw
 
@@ -131,7 +131,7 @@ def _is_sentinel(one: _Shown, name: str, field: grammar.Field) -> bool:
     if one.setting is None or name not in one.raws:
         return False
     raw = one.raws[name]
-    return any(raw == word or (raw != raw and word != word) for word in one.setting.sentinels(field))
+    return any(raw == word or (raw != raw and word != word) for word in sentinels_of(field, one.setting))
 
 
 def _conditions(path: Path, conditions: Sequence[grammar.Condition], shown: Sequence[_Shown]) -> Iterator[Branch]:

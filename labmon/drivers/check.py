@@ -22,6 +22,7 @@ from labmon.drivers.check_guards import (
 )
 from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
+from labmon.drivers.check_wire import check_wire
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.computed import operands
 from labmon.drivers.examples import asked_of
@@ -52,6 +53,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _units(file, noted)
     for params in variants(file):
         setting = Setting(file, file.framings[0], some_address(file), params)
+        if not check_wire(setting, noted):
+            continue
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
@@ -68,8 +71,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
-    if "text" in file.framings and len(set(file.framings)) > 1:
-        report(("framings",), "a file speaks either text or Modbus", "make two files")
+    if {"text", "binary"} & set(file.framings) and len(set(file.framings)) > 1:
+        report(("framings",), "a file speaks one of text, binary and Modbus", "make a file for each")
     for path, pattern in (
         (("address", "pattern"), file.address.pattern if file.address else None),
         (("frame", "error"), file.frame.error if file.frame else None),

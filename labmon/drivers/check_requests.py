@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from labmon.config.errors import Path
 from labmon.drivers import grammar
+from labmon.drivers.asking import changes
 from labmon.drivers.check_fields import check_field
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
-from labmon.drivers.steps import filled, pdu_address, step, word_field
+from labmon.drivers.steps import pdu_address, steps, word_field
 from labmon.drivers.template import TemplateError
-from labmon.drivers.words import WordField, bits_of
+from labmon.drivers.text_step import sendable
+from labmon.drivers.words import WordField, bits_of, registers_of
 
 Report = Callable[..., None]
 
@@ -21,6 +23,8 @@ _MOST = {"coils": 2000, "discrete": 2000, "holding": 125, "input": 125}
 def check_request(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
     """Report what is wrong with one request, for a device with these settings."""
     is_text = setting.framing in ("text", "binary")
+    if request.wait is not None:
+        return
     if is_text is not (request.send is not None):
         report(path, f"a device that speaks {setting.framing} is asked with {'send' if is_text else 'read or write'}")
         return
@@ -41,13 +45,14 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
 
 
 def _text(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
+    check_send(path, request.send or "", changes(request), setting, report)
     try:
-        filled(request.send or "", setting)
+        sendable(request.send or "", setting)
     except ValueError as error:
         report((*path, "send"), str(error))
         return
     try:
-        step(request, setting)
+        steps(request, setting)
     except TemplateError as error:
         form = next(key for key in ("reply", "pattern", "columns", "bytes") if getattr(request, key) is not None)
         report((*path, form), str(error))
@@ -55,14 +60,36 @@ def _text(path: Path, request: grammar.Request, setting: Setting, report: Report
         report(path, str(error))
 
 
-def _write(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    if setting.value(request.at) not in [w.holding for w in setting.file.writes]:
+def check_send(path: Path, send: str, changed: bool, setting: Setting, report: Report) -> None:
+    """Report a `send` that changes the instrument, or is taken to, and that `writes` does not allow."""
+    if changed and send not in [w.send for w in setting.file.writes]:
         report(
-            (*path, "write"),
-            f"register {setting.value(request.at)} is written, but not declared under `writes`",
-            "writes are denied unless declared with their effect",
+            (*path, "send"),
+            f"{send!r} changes the instrument, but is not declared under `writes`",
+            "declare it with its effect; if it only asks, and nothing is read, say `changes: false`",
             at_key=True,
         )
+
+
+def _write(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
+    coils = request.write in ("coil", "coils")
+    first = int(setting.value(request.at))
+    size = 1 if coils else registers_of(request.type, None)
+    allowed = {
+        n
+        for w in setting.file.writes
+        if (start := w.coil if coils else w.holding) is not None
+        for n in range(start, start + w.count)
+    }
+    for number in range(first, first + size * len(request.values or [0])):
+        if number not in allowed:
+            report(
+                (*path, "write"),
+                f"{'coil' if coils else 'register'} {number} is written, but not declared under `writes`",
+                "writes are denied unless declared with their effect",
+                at_key=True,
+            )
+            break
     _made(path, request, setting, report)
 
 
@@ -114,6 +141,6 @@ def _overlap(
 
 def _made(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
     try:
-        step(request, setting)
+        steps(request, setting)
     except ValueError as error:
         report(path, str(error))

@@ -73,9 +73,9 @@ class CompiledDriver:
 
     def _address(self, framing: str, address: int | str | None) -> int | str | None:
         allowed = self.file.address
-        if allowed is None and framing == "text":
+        if allowed is None and framing in ("text", "binary"):
             if address is not None:
-                raise ValueError(f"{self.id} has no address on a text line")
+                raise ValueError(f"{self.id} has no address on a {framing} line")
             return None
         if allowed is None:
             allowed = grammar.Address.model_validate({"from": 1, "to": 247})

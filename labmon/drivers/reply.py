@@ -8,15 +8,17 @@ from typing import Literal, Protocol
 
 from labmon.drivers import grammar
 from labmon.drivers.columns import MOST, Beside, Column, DelimitedBlock, FixedBlock, Slice
-from labmon.drivers.setting import Setting
+from labmon.drivers.hex_reply import HexReply
+from labmon.drivers.placeholders import filled, filled_hex, filled_reply, hex_template
+from labmon.drivers.setting import Setting, sentinels_of
 from labmon.drivers.template import TemplateError, TextBlock
 from labmon.drivers.text_field import TextField
 from labmon.drivers.words import ByteBlock, ByteField, WordField, bytes_of_type
 from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
-_BINARY = re.compile(r"\{(?P<name>[^{}]*)\}|(?P<byte>[0-9A-Fa-f]{2})|(?P<any>\.\.)|(?P<blank>[ \t]+)")
-_ESCAPED = re.compile(r"([\\\[\]{} ])")
+_FIELD = re.compile(r"\{([a-z0-9-]+)\}")
+_QUOTE = re.compile(r"([\\\[\]{} ])")
 
 
 class Reply(Protocol):
@@ -33,13 +35,8 @@ class Reply(Protocol):
         ...
 
     @property
-    def expect(self) -> Pattern:
+    def expect(self) -> Pattern | re.Pattern[bytes]:
         """What the whole reply must match."""
-        ...
-
-    @property
-    def reversible(self) -> bool:
-        """Whether a reply can be made."""
         ...
 
     def decode(self, data: bytes) -> Sequence[Raw]:
@@ -51,29 +48,35 @@ class Reply(Protocol):
         ...
 
 
-def reply_of(
-    request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting, starts: bytes = b""
-) -> Reply:
-    """The form of a request's reply; `fields` are those that this device has, `starts` what the reply begins with.
+def reply_of(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Reply:
+    """The form of a request's reply; `fields` are those that this device has.
 
     Raises TemplateError for one that does not fit its fields, ValueError for parameters that do not.
     """
     if request.bytes is not None:
-        return _bytes(request, fields, setting, starts)
-    if request.reply is not None and setting.framing == "binary":
+        return _bytes(request, fields, setting)
+    if request.reply is not None and setting.binary:
+        if not request.fields:
+            return HexReply(request.reply, setting.values)
         return _hex_template(request.reply, fields, setting)
     if request.columns is not None:
-        return _columns(request.columns, fields, setting, starts)
+        return _columns(request.columns, fields, setting, _starts(request, setting))
     left_out = [name for name in request.fields if name not in fields]
     certain = [name for name, f in fields.items() if f.when is not None]
     made = [text_field(name, f, setting) for name, f in fields.items()]
-    address = str(setting.address) if setting.address is not None else ""
     template = pattern = None
     if request.reply is not None:
-        template = request.reply.replace("{address}", _ESCAPED.sub(r"\\\1", address))
+        template = filled_reply(request.reply, setting.values, request.fields, lambda t: _QUOTE.sub(r"\\\1", t))
     if request.pattern is not None:
-        pattern = request.pattern.replace("{address}", re.escape(address))
+        pattern = filled_reply(request.pattern, setting.values, (), re.escape)
     return TextBlock(made, template, pattern, left_out=left_out, certain=certain)
+
+
+def _starts(request: grammar.Request, setting: Setting) -> bytes:
+    given = request.starts or ""
+    if setting.binary:
+        return filled_hex(given, setting.values)
+    return filled(given, setting.values).encode("latin-1")
 
 
 def text_field(name: str, field: grammar.Field, setting: Setting) -> TextField:
@@ -87,7 +90,7 @@ def text_field(name: str, field: grammar.Field, setting: Setting) -> TextField:
         setting.value(field.form),
         field.digits,
         field.codes or {},
-        setting.sentinels(field),
+        sentinels_of(field, setting),
         field.comma,
         word,
         part_bits(field),
@@ -105,7 +108,7 @@ def byte_field(name: str, field: grammar.Field, at: int, setting: Setting) -> By
         field.byte,
         field.bit,
         bytes_of_type(field.type, field.length),
-        setting.sentinels(field),
+        sentinels_of(field, setting),
         part_bits(field),
         bits=field.bits or {},
     )
@@ -120,7 +123,8 @@ def _order(field: grammar.Field, setting: Setting) -> str:
     return str(setting.value(field.order if field.order is not None else setting.file.order))
 
 
-def _bytes(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting, starts: bytes) -> ByteBlock:
+def _bytes(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> ByteBlock:
+    starts = _starts(request, setting)
     made = [byte_field(name, f, int(setting.value(f.at)), setting) for name, f in fields.items()]
     least = max([len(starts), *(f.address + f.registers for f in made)])
     exact = not isinstance(request.bytes, bool)
@@ -133,22 +137,18 @@ def _bytes(request: grammar.Request, fields: Mapping[str, grammar.Field], settin
 def _hex_template(template: str, fields: Mapping[str, grammar.Field], setting: Setting) -> ByteBlock:
     made: list[ByteField] = []
     fixed: dict[int, int] = {}
-    at = end = 0
-    while end < len(template):
-        token = _BINARY.match(template, end)
-        if token is None:
-            raise TemplateError(f"`{template[end : end + 2]}` in the reply at character {end + 1} is no byte of hex")
-        end = token.end()
-        if token["byte"]:
-            fixed[at] = int(token["byte"], 16)
-            at += 1
-        elif token["any"]:
-            at += 1
-        elif token["name"] is not None:
-            if token["name"] not in fields:
-                raise TemplateError(f"`{{{token['name']}}}` is none of the fields")
-            made.append(byte_field(token["name"], fields[token["name"]], at, setting))
+    at = 0
+    for n, piece in enumerate(_FIELD.split(template)):
+        if n % 2 and piece in fields:
+            made.append(byte_field(piece, fields[piece], at, setting))
             at += made[-1].registers
+            continue
+        try:
+            known = hex_template(f"{{{piece}}}" if n % 2 else piece, setting.values)
+        except ValueError as error:
+            raise TemplateError(str(error)) from None
+        fixed |= {at + m: byte for m, byte in enumerate(known) if byte is not None}
+        at += len(known)
     placed = {f.name for f in made}
     for name, field in fields.items():
         if name not in placed and field.at is not None:

@@ -320,7 +320,8 @@ class ByteBlock(WordBlock):
         self, count: int, fields: Sequence[ByteField], *, exact: bool, fixed: Mapping[int, int] | None = None
     ) -> None:
         super().__init__(0, count, fields)
-        self._exact = exact
+        self.length = count if exact else None
+        """Bytes of the whole reply, where they are known."""
         self._fixed = dict(fixed or {})
         parts = [b"\\x%02x" % self._fixed[n] if n in self._fixed else b"." for n in range(count)]
         self.expect = Pattern(b"".join(parts) + (b"" if exact else b".*"))
@@ -336,7 +337,7 @@ class ByteBlock(WordBlock):
 
     def decode(self, data: bytes) -> Sequence[Raw]:
         """Raw values in the order of the fields. Raises ValueError for bytes of another form."""
-        if len(data) < self.count or (self._exact and len(data) != self.count):
+        if len(data) < self.count or (self.length is not None and len(data) != self.length):
             raise ValueError(f"{len(data)} bytes instead of {self.count}")
         for at, byte in self._fixed.items():
             if data[at] != byte:

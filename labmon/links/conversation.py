@@ -9,10 +9,11 @@ from collections import deque
 from typing import Literal, NamedTuple
 
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
-from labmon.links.link import Request
+from labmon.links.link import Manner, Memory, Request
 from labmon.links.overdue import Overdue
 from labmon.links.timing import Timing
 from labmon.links.transport import Transport
+from labmon.links.turn import Turn
 
 _BUFFER = 8192
 # Fewer bytes than this outside of an exchange are noise of a turnaround; from here on it may be somebody's reply.
@@ -66,6 +67,10 @@ class Conversation:
         self._late = 0
         self._overdue: Overdue | None = None
         self._why_lost = "not open"
+        self._turn: Turn | None = None
+        self._rest_until = 0.0
+        self.memory = Memory()
+        """What is remembered of this connection."""
         self.slowest = 0.0
         """The slowest reply seen, late ones included, in seconds."""
         self.trace: deque[Traffic] | None = deque(maxlen=trace) if trace else None
@@ -88,6 +93,8 @@ class Conversation:
         if self._why_lost:
             raise LinkLost(self._why_lost)
         self._last_byte = time.monotonic()
+        self._rest_until = 0.0
+        self.memory = Memory(self._last_byte)
         # Whoever spoke last on the port may still be answered.
         self._dirty = not self._timing.identified
         self._stray = 0
@@ -115,6 +122,8 @@ class Conversation:
                 await self._make_ready(max(gap, self._timing.gap))
             elif gap:
                 await self._wait_until(self._last_byte + gap)
+            if self._rest_until:
+                await self._rest_out()
             return await self._ask(request, max(timeout, request.size * self._timing.character + _TURNAROUND))
         finally:
             self._busy = False
@@ -138,6 +147,34 @@ class Conversation:
         late, self._late = self._late, 0
         return late
 
+    async def flush(self) -> None:
+        """Settle also a clean line (see `labmon.links.link.Link.flush`)."""
+        self._dirty = not self._timing.identified
+        await self.settle()
+
+    async def send_break(self, seconds: float) -> None:
+        """Hold the line in BREAK. Raises LinkLost, LinkError; RuntimeError when an exchange is under way."""
+        if self._busy:
+            raise RuntimeError("an exchange is under way: a line has one owner")
+        self._busy = True
+        try:
+            await self._transport.send_break(seconds)
+            self._last_byte = time.monotonic()
+        finally:
+            self._busy = False
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing until so many seconds after the last byte."""
+        self._rest_until = max(self._rest_until, self._last_byte + seconds)
+
+    async def _rest_out(self) -> None:
+        await self._wait_until(self._rest_until)
+        self._rest_until = 0.0
+        if not self._timing.identified:
+            await self._make_ready(self._timing.gap)
+        if not self._transport.is_open:
+            raise LinkLost(self._why_lost)
+
     # ------------------------------------------------------------------ one exchange
 
     async def _ask(self, request: Request, timeout: float) -> bytes:
@@ -153,9 +190,18 @@ class Conversation:
         self._sent = time.monotonic()
         if self.trace is not None:
             self.trace.append(Traffic(self._sent, ">", frame))
+        if request.manner is not None and not request.manner.answered:
+            self._transport.write(frame)
+            # Until then it is on the wire, and nobody else's turn.
+            self._last_byte = self._sent + len(frame) * self._timing.character
+            self._waiter = None
+            return b""
         timer = loop.call_later(timeout, self._expired, timeout, waiter, False)
         try:
-            self._transport.write(frame)
+            if request.manner is None:
+                self._transport.write(frame)
+            else:
+                self._turn = self._begin(request.manner, frame, waiter, timeout)
             return await waiter
         except Silent:
             self._failed(request, timeout)
@@ -169,8 +215,57 @@ class Conversation:
         finally:
             timer.cancel()
             self._waiter = None
+            if self._turn is not None:
+                self._end_turn()
             if waiter.done() and not waiter.cancelled():
                 waiter.exception()  # retrieved also when the caller was cancelled in the same turn of the loop
+
+    def _begin(self, manner: Manner, frame: bytes, waiter: asyncio.Future[bytes], timeout: float) -> Turn:
+        """Send what is more than one write. Raises LinkLost."""
+
+        def write(data: bytes) -> None:
+            try:
+                self._transport.write(data)
+            except LinkLost as lost:
+                if not waiter.done():
+                    waiter.set_exception(lost)
+
+        def paused() -> None:
+            if self._transport.pending():  # the loop was late, not the instrument
+                turn.heard()
+                return
+            try:
+                payload = manner.over(self._buffer) if manner.over is not None else None
+            except Exception as error:  # noqa: BLE001 - as in received
+                self._settle_waiter(waiter, error)
+                return
+            if payload is None:
+                self._expired(timeout, waiter, True)
+            elif not waiter.done():
+                self._answered(waiter, payload)
+
+        assert self._loop is not None
+        turn = Turn(self._loop, manner, frame, write, paused)
+        turn.begin()
+        return turn
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        assert turn is not None
+        turn.end()
+        if turn.sent > 1:
+            # What was sent more than once may be answered more than once.
+            self._dirty = not self._timing.identified
+
+    @staticmethod
+    def _settle_waiter(waiter: asyncio.Future[bytes], error: Exception) -> None:
+        if not waiter.done():
+            waiter.set_exception(error)
+
+    def _answered(self, waiter: asyncio.Future[bytes], payload: bytes) -> None:
+        waiter.set_result(payload)
+        self.slowest = max(self.slowest, self._last_byte - self._sent)
+        self._overdue = None
 
     def _expired(self, timeout: float, waiter: asyncio.Future[bytes], again: bool) -> None:
         if waiter.done():
@@ -285,14 +380,16 @@ class Conversation:
             return
         self._buffer = buffer = self._buffer + data if self._buffer else data
         try:
+            if self._turn is not None:
+                self._turn.received(data)
+                if waiter.done():
+                    return
             payload = request.match(buffer, self._transaction)
         except Exception as error:  # noqa: BLE001 - a fault in a matcher must reach its caller, not the loop
             waiter.set_exception(error)
             return
         if payload is not None:
-            waiter.set_result(payload)
-            self.slowest = max(self.slowest, now - self._sent)
-            self._overdue = None
+            self._answered(waiter, payload)
         elif len(buffer) > _BUFFER:
             waiter.set_exception(Garbled(f"{len(buffer)} bytes and no reply among them"))
 
