@@ -40,6 +40,11 @@ class Asking:
         self.names = [f.name for s in self.steps for f in s.fields]
         self.index = FieldIndex([f for s in self.steps for f in s.fields])
 
+    @property
+    def pauses(self) -> Sequence[float]:
+        """Seconds of silence that are demanded before each step; what the line itself needs is not among them."""
+        return self._gaps
+
     async def raws(self, link: Link) -> Sequence[Raw]:
         """Ask all; the raw values of all fields."""
         found: list[Raw] = []

@@ -102,6 +102,7 @@ __all__ = [
     "Manual",
     "MaxAge",
     "Merge",
+    "NoScan",
     "Order",
     "Origin",
     "Query",
@@ -219,6 +220,25 @@ class AllowedWrite(Strict):
         return self
 
 
+class NoScan(Strict):
+    """Registers that must not be looked through one by one, because reading them does something."""
+
+    table: Literal["coils", "discrete", "holding", "input"]
+    """Which of the four tables."""
+    from_: int
+    """The first one, in the file's convention."""
+    to: int
+    """The last one."""
+    effect: Text
+    """What reading them does to the instrument."""
+
+    @model_validator(mode="after")
+    def _order(self) -> NoScan:
+        if self.to < self.from_:
+            raise ValueError("ends before it begins")
+        return self
+
+
 class Query(Strict):
     """Requests that belong together, asked in order, and the channels that their replies yield."""
 
@@ -299,6 +319,8 @@ class DriverFile(Strict):
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []
     """What requests of this file write to the instrument; anything else is refused."""
+    no_scan: list[NoScan] = []
+    """Registers that `labmon driver probe --scan` leaves alone, as it does those of a request with an `effect`."""
     params: dict[Id, Param] = {}
     """What differs between instruments of the kind and cannot be asked of them."""
     identity: Identity | None = None

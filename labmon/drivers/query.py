@@ -73,6 +73,15 @@ class CompiledQuery:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
         return self.answer(await self._asking.raws(link))
 
+    @property
+    def pauses(self) -> Sequence[float]:
+        """Seconds of silence that the file demands before each step."""
+        return self._asking.pauses
+
+    async def read(self, link: Link) -> Sequence[Raw]:
+        """Ask once; the raw values of all fields, for who looks at more than their meaning. Raises as `ask`."""
+        return await self._asking.raws(link)
+
     def decode(self, payloads: Sequence[bytes]) -> Answer:
         """The answer that these payloads of the steps make. Raises Garbled."""
         return self.answer(self._asking.decode(payloads))
