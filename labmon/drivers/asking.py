@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labmon.drivers import grammar
+from labmon.drivers.conditions import FieldIndex
 from labmon.drivers.course import Course, Leg, changed
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
@@ -39,7 +40,12 @@ class Asking:
         self._course = Course(legs, setting, timing.timeout) if Course.needed(asked, setting.file) else None
         self._meanings = setting.file.frame.error_meanings if setting.file.frame else {}
         self.names = [f.name for s in self.steps for f in s.fields]
-        self.index = {name: at for at, name in enumerate(self.names)}
+        self.index = FieldIndex([f for s in self.steps for f in s.fields])
+
+    @property
+    def pauses(self) -> Sequence[float]:
+        """Seconds of silence that are demanded before each step; what the line itself needs is not among them."""
+        return self._gaps
 
     async def raws(self, link: Link) -> Sequence[Raw]:
         """Ask all; the raw values of all fields. Raises what the link raises."""

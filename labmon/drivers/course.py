@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from labmon.drivers import grammar
-from labmon.drivers.meaning import test_of
+from labmon.drivers.conditions import FieldIndex, test_of
+from labmon.drivers.given import applies
 from labmon.drivers.session import SESSION, CompiledSession
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step
@@ -107,10 +108,12 @@ class _Runner:
         # What may have been done must not be done twice; what was refused has not been done.
         self._rules = [rule for rule in rules if rule.on == "refused" or not risky]
         self._until = request.until
-        index = {f.name: n for n, f in enumerate(f for s in leg.steps for f in s.fields)}
+        index = FieldIndex([f for s in leg.steps for f in s.fields])
+        # Who does not say that it is ready is not.
         self._ready = [
-            _condition(condition, index[condition.field], setting)
+            test_of(condition, index, setting.params, missing=False)
             for condition in (request.until.conditions if request.until is not None else [])
+            if applies(condition.when, setting.params)
         ]
 
     async def ask(self, link: Link, memory: dict[object, Any]) -> Sequence[Raw]:
@@ -152,18 +155,6 @@ class _Runner:
                 link.retries += 1
                 if (pause := self._rules[found[0]].pause) is not None:
                     link.rest(pause)
-
-
-def _condition(condition: grammar.Condition, index: int, setting: Setting) -> Callable[[Sequence[Raw]], bool]:
-    """The condition, never true of a field that has no value: who does not say that it is ready is not."""
-    test = test_of(condition, index, setting.params)
-    number = any(x is not None for x in (condition.set, condition.clear, condition.below, condition.above))
-
-    def holds(values: Sequence[Raw]) -> bool:
-        value = values[index]
-        return value is not None and not (number and isinstance(value, str)) and test(values)
-
-    return holds
 
 
 def _fits(rule: grammar.Retry, error: LinkError) -> bool:

@@ -15,12 +15,27 @@ from pydantic import model_validator
 from labmon.config.site import Framing
 from labmon.config.types import Duration, Id, Period, Strict, Text
 from labmon.drivers.given import Given, Param, When
-from labmon.drivers.grammar_channels import BadWhen, Channel, Compute, Condition, CountsPerVolume, Scaled
+from labmon.drivers.grammar_channels import (
+    BadWhen,
+    Channel,
+    Compute,
+    Condition,
+    CountsPerVolume,
+    DewPoint,
+    MaxAge,
+    ScaleBy,
+    Scaled,
+    Source,
+    Table,
+    UnitBy,
+    pattern_of,
+)
 from labmon.drivers.grammar_examples import Example, Exchange, Origin
 from labmon.drivers.grammar_fields import (
     FORM_HEX,
     FORM_NUMBER,
     FORM_TIME,
+    Beside,
     Field,
     Order,
     Sentinel,
@@ -38,9 +53,11 @@ from labmon.drivers.grammar_guards import (
     Variant,
 )
 from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
+from labmon.drivers.grammar_time import TimeParts, TimeSpec
 from labmon.drivers.grammar_wire import (
     Action,
     Checksum,
+    Columns,
     Escape,
     Frame,
     LengthField,
@@ -61,13 +78,16 @@ __all__ = [
     "Alive",
     "AllowedWrite",
     "BadWhen",
+    "Beside",
     "Channel",
     "Checksum",
     "Clock",
     "ClockSet",
+    "Columns",
     "Compute",
     "Condition",
     "CountsPerVolume",
+    "DewPoint",
     "DriverFile",
     "Escape",
     "Example",
@@ -80,7 +100,9 @@ __all__ = [
     "Identity",
     "LengthField",
     "Manual",
+    "MaxAge",
     "Merge",
+    "NoScan",
     "Order",
     "Origin",
     "Query",
@@ -91,16 +113,23 @@ __all__ = [
     "RecordQueue",
     "Request",
     "Retry",
+    "ScaleBy",
     "Scaled",
     "SelfTest",
     "Sentinel",
     "Serial",
     "Session",
+    "Source",
+    "Table",
     "TextType",
+    "TimeParts",
+    "TimeSpec",
     "Timing",
+    "UnitBy",
     "Until",
     "Variant",
     "WordType",
+    "pattern_of",
 ]
 
 
@@ -191,6 +220,25 @@ class AllowedWrite(Strict):
         return self
 
 
+class NoScan(Strict):
+    """Registers that must not be looked through one by one, because reading them does something."""
+
+    table: Literal["coils", "discrete", "holding", "input"]
+    """Which of the four tables."""
+    from_: int
+    """The first one, in the file's convention."""
+    to: int
+    """The last one."""
+    effect: Text
+    """What reading them does to the instrument."""
+
+    @model_validator(mode="after")
+    def _order(self) -> NoScan:
+        if self.to < self.from_:
+            raise ValueError("ends before it begins")
+        return self
+
+
 class Query(Strict):
     """Requests that belong together, asked in order, and the channels that their replies yield."""
 
@@ -271,6 +319,8 @@ class DriverFile(Strict):
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []
     """What requests of this file write to the instrument; anything else is refused."""
+    no_scan: list[NoScan] = []
+    """Registers that `labmon driver probe --scan` leaves alone, as it does those of a request with an `effect`."""
     params: dict[Id, Param] = {}
     """What differs between instruments of the kind and cannot be asked of them."""
     identity: Identity | None = None
