@@ -11,6 +11,7 @@ from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Settings
 from labmon.drivers.given import ParamValue, applies
 from labmon.drivers.setting import Setting
+from labmon.drivers.steps import Step
 from labmon.links.link import Link
 from labmon.model.reading import Raw
 
@@ -22,7 +23,7 @@ class _Asked:
 
     def __init__(self, requests: Sequence[grammar.Request], setting: Setting) -> None:
         self._asking = Asking(requests, setting)
-        self.steps = self._asking.steps
+        self.steps: Sequence[Step] = self._asking.steps
         self.timeout = self._asking.timeout
 
     @property

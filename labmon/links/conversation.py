@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
 from labmon.links.link import Manner, Memory, Request
 from labmon.links.overdue import Overdue
+from labmon.links.stream import Listener
 from labmon.links.timing import Timing
 from labmon.links.transport import Transport
 from labmon.links.turn import Turn
@@ -47,7 +48,8 @@ class Conversation:
     answered at any later time; `close` and `open` do the same on demand for what the far end still holds.
 
     Bytes that come while nobody waits (four or more) make the line dirty as well: who answers unasked may be one
-    reply behind.
+    reply behind. What a `Listener` takes as frames of a stream does not: it is never a reply, neither does it end a
+    silence, and a frame that may be a reply that is waited for or overdue is neither.
     """
 
     def __init__(self, transport: Transport, timing: Timing, *, trace: int = 0) -> None:
@@ -67,6 +69,7 @@ class Conversation:
         self._late = 0
         self._overdue: Overdue | None = None
         self._why_lost = "not open"
+        self._listener: Listener | None = None
         self._turn: Turn | None = None
         self._rest_until = 0.0
         self.memory = Memory()
@@ -83,12 +86,18 @@ class Conversation:
         """Whether the port or connection is open."""
         return self._transport.is_open
 
+    def listen(self, listener: Listener | None) -> None:
+        """Give what comes unasked to a listener, from the next byte on and over every reconnect."""
+        self._listener = listener
+
     async def open(self) -> None:
         """Open; without effect on an open link. Raises LinkLost, with the holder's name where there is one."""
         if self.is_open:
             return
         self._loop = asyncio.get_running_loop()
         self._why_lost = ""
+        if self._listener is not None:
+            self._listener.reset()
         await self._transport.open(self)
         if self._why_lost:
             raise LinkLost(self._why_lost)
@@ -365,11 +374,18 @@ class Conversation:
 
     def received(self, data: bytes) -> None:
         """Bytes from the transport."""
-        now = self._last_byte = time.monotonic()
+        now = time.monotonic()
+        if self._listener is None:
+            self._last_byte = now
         if not data:
             return
         if self.trace is not None:
             self.trace.append(Traffic(now, "<", data))
+        if self._listener is not None:
+            data = self._hear(self._listener, data, now)
+            if not data:
+                return
+            self._last_byte = now
         if self._overdue is not None:
             self._look_for_late(data, now)
         waiter, request = self._waiter, self._request
@@ -392,6 +408,31 @@ class Conversation:
             self._answered(waiter, payload)
         elif len(buffer) > _BUFFER:
             waiter.set_exception(Garbled(f"{len(buffer)} bytes and no reply among them"))
+
+    def _hear(self, listener: Listener, data: bytes, now: float) -> bytes:
+        """Take a stream's frames out of what came; what is left for the exchange under way."""
+        waiter = self._waiter
+        waiting = waiter is not None and not waiter.done()
+        rest, unclear = listener.hear(data, now, self._may_answer if waiting or self._overdue is not None else None)
+        if unclear and waiter is not None and not waiter.done():
+            waiter.set_exception(Garbled("a frame that may be the reply, and may have come unasked"))
+        if waiting and self._request is not None and (manner := self._request.manner) is not None and manner.every:
+            rest += listener.release()  # a prompt does not end as frames do
+        return rest
+
+    def _may_answer(self, frame: bytes) -> bool:
+        """Whether a frame may be a reply that is waited for, or one that is overdue."""
+        asked = [] if self._waiter is None or self._waiter.done() else [self._request]
+        asked += [] if self._overdue is None else [self._overdue.request]
+        for request in asked:
+            try:
+                if request is not None and request.match(frame, self._transaction) is not None:
+                    return True
+            except Refused:
+                return True
+            except Exception:  # noqa: BLE001, S112 - Garbled, or a fault that its own exchange tells
+                continue
+        return False
 
     def lost(self, why: str) -> None:
         """The transport is gone: whoever waits hears it now."""
