@@ -1,4 +1,4 @@
-"""Records that were stored while nobody asked: told as detected late, judged by their own time, never over newer ones."""
+"""Records that were stored while nobody asked: told as late, judged by their own time, never over newer ones."""
 
 from __future__ import annotations
 
