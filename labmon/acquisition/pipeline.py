@@ -15,6 +15,7 @@ from labmon.model.exchange import Exchange, Layout
 from labmon.model.reading import Flag
 
 log = logging.getLogger("labmon.alarms")
+records = logging.getLogger("labmon.line")
 
 
 class Journal(Protocol):
@@ -176,11 +177,14 @@ class Pipeline:
     def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
         """Records of an instrument are missing between two times (UTC ns); 0 where nobody knows how many."""
         device = layout.columns[0].device if layout.columns else ""
-        self.journal.gap(Gap(why, missing, missing * len(layout.columns), first, last, device))
+        gap = Gap(why, missing, missing * len(layout.columns), first, last, device)
+        records.warning("device %s: %s", device, gap.detail)
+        self.journal.gap(gap)
 
     def told(self, device: str, detail: str) -> None:
         """Something about a device that people should find in the journal."""
         now = time.time_ns()
+        records.warning("device %s: %s", device, detail)
         self._commit([Event(EventKind.DEVICE, now, now, detail=detail, device=device)])
 
     def remember(self, states: Mapping[str, bytes]) -> None:
