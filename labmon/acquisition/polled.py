@@ -10,7 +10,8 @@ from typing import Self
 from labmon.acquisition.plan import DevicePlan, QueryPlan
 from labmon.acquisition.records import Records
 from labmon.health.line import DeviceHealth
-from labmon.links.link import Link, Request
+from labmon.links.link import Link, Memory, Request
+from labmon.links.text import Prompted
 
 SLOT = 0.02
 """Grid of due times in seconds: a wake-up costs more than the Modbus in it, so polls share them."""
@@ -43,6 +44,11 @@ class TimedLink:
         """Whether the line is open."""
         return self.link.is_open
 
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of the connection."""
+        return self.link.memory
+
     async def open(self) -> None:
         """Open the line."""
         await self.link.open()
@@ -57,8 +63,22 @@ class TimedLink:
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
-        timeout = min((self.fixed or timeout) * self.stretch, self.cap)
+        if not isinstance(request, Prompted):  # how often that is sent follows from its time
+            timeout = (self.fixed or timeout) * self.stretch
+        timeout = min(timeout, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
+
+    async def flush(self) -> None:
+        """Wait until the line is quiet, and drop what came."""
+        await self.link.flush()
+
+    async def send_break(self, seconds: float) -> None:
+        """Hold the line in BREAK."""
+        await self.link.send_break(seconds)
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing until so many seconds after the last byte."""
+        self.link.rest(seconds)
 
     def lengthen(self) -> bool:
         """Give a device that answers late more time, within bounds; False for a probe, and where it has it all."""

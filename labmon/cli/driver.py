@@ -6,6 +6,7 @@ import click
 
 from labmon.cli.driver_check import check_drivers
 from labmon.cli.driver_list import list_drivers
+from labmon.cli.driver_probe import probe_driver
 from labmon.cli.driver_show import show_driver
 from labmon.cli.driver_test import test_drivers
 from labmon.cli.group import Group
@@ -23,6 +24,7 @@ for verb in (
     list_drivers,
     show_driver,
     check_drivers,
+    probe_driver,
     test_drivers,
 ):
     driver.add_command(verb)

@@ -20,7 +20,7 @@ from labmon.drivers.given import ParamValue, Ref, applies
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.load import DriverLoad
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Setting, sentinels_of
+from labmon.drivers.setting import Setting, sentinels_of
 from labmon.links.errors import LinkError
 from labmon.model.reading import Raw
 
@@ -172,7 +172,7 @@ def _of_errors(file: grammar.DriverFile, shown: Sequence[_Shown]) -> Iterator[Br
     fails = {one.example.fails for one in shown}
     if frame.error is not None and "refused" not in fails:
         yield Branch(("frame", "error"), "no example in which the instrument refuses")
-    if frame.checksum is not None and "garbled" not in fails:
+    if frame.checksum and "garbled" not in fails:
         yield Branch(("frame", "checksum"), "no example of a reply with a wrong checksum")
 
 

@@ -21,11 +21,12 @@ from labmon.drivers.check_guards import (
 )
 from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
+from labmon.drivers.check_wire import check_wire
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import asked_of
 from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.meaning import operands
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.variants import exclusive, some_address, variants
 from labmon.links.pattern import Pattern, PatternError
 
@@ -51,6 +52,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _units(file, noted)
     for params in variants(file):
         setting = Setting(file, file.framings[0], some_address(file), params)
+        if not check_wire(setting, noted):
+            continue
         for name, query in file.queries.items():
             if applies(query.when, params):
                 _query(("queries", name), query, setting, noted)
@@ -67,8 +70,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
 
 
 def _header(file: grammar.DriverFile, report: Report) -> None:
-    if "text" in file.framings and len(set(file.framings)) > 1:
-        report(("framings",), "a file speaks either text or Modbus", "make two files")
+    if {"text", "binary"} & set(file.framings) and len(set(file.framings)) > 1:
+        report(("framings",), "a file speaks one of text, binary and Modbus", "make a file for each")
     for path, pattern in (
         (("address", "pattern"), file.address.pattern if file.address else None),
         (("frame", "error"), file.frame.error if file.frame else None),

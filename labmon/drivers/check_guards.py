@@ -10,7 +10,7 @@ from labmon.drivers import grammar
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.guards import now_params
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.variants import variants
 
 Report = Callable[..., None]

@@ -8,7 +8,7 @@ from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar, records
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.given import applies
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 
 Report = Callable[..., None]
 

@@ -7,10 +7,13 @@ from typing import get_args
 
 from labmon.config.errors import Path
 from labmon.drivers import grammar
+from labmon.drivers.asking import changes
 from labmon.drivers.given import applies
-from labmon.drivers.steps import Setting, filled, pdu_address, step, word_field
+from labmon.drivers.setting import Setting
+from labmon.drivers.steps import pdu_address, steps, word_field
 from labmon.drivers.template import TemplateError
-from labmon.drivers.words import WordField
+from labmon.drivers.text_step import sendable
+from labmon.drivers.words import WordField, registers_of
 
 Report = Callable[..., None]
 
@@ -33,7 +36,9 @@ _KEYS = {
 
 def check_request(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
     """Report what is wrong with one request, for a device with these settings."""
-    is_text = setting.framing == "text"
+    is_text = setting.framing in ("text", "binary")
+    if request.wait is not None:
+        return
     if is_text is not (request.send is not None):
         report(path, f"a device that speaks {setting.framing} is asked with {'send' if is_text else 'read or write'}")
         return
@@ -92,27 +97,53 @@ def _needed(field: grammar.Field, request: grammar.Request) -> str | None:
 
 
 def _text(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
+    check_send(path, request.send or "", changes(request), setting, report)
     try:
-        filled(request.send or "", setting)
+        sendable(request.send or "", setting)
     except ValueError as error:
         report((*path, "send"), str(error))
         return
+    if setting.binary and request.reply is not None and request.fields:
+        report((*path, "fields"), "the reply is given whole, so it has no fields", at_key=True)
+        return
     try:
-        step(request, setting)
+        steps(request, setting)
     except TemplateError as error:
         report((*path, "reply" if request.reply is not None else "pattern"), str(error))
     except ValueError as error:
         report(path, str(error))
 
 
-def _write(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    if setting.value(request.at) not in [w.holding for w in setting.file.writes]:
+def check_send(path: Path, send: str, changed: bool, setting: Setting, report: Report) -> None:
+    """Report a `send` that changes the instrument, or is taken to, and that `writes` does not allow."""
+    if changed and send not in [w.send for w in setting.file.writes]:
         report(
-            (*path, "write"),
-            f"register {setting.value(request.at)} is written, but not declared under `writes`",
-            "writes are denied unless declared with their effect",
+            (*path, "send"),
+            f"{send!r} changes the instrument, but is not declared under `writes`",
+            "declare it with its effect; if it only asks, and nothing is read, say `changes: false`",
             at_key=True,
         )
+
+
+def _write(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
+    coils = request.write in ("coil", "coils")
+    first = int(setting.value(request.at))
+    size = 1 if coils else registers_of(request.type, None)
+    allowed = {
+        n
+        for w in setting.file.writes
+        if (start := w.coil if coils else w.holding) is not None
+        for n in range(start, start + w.count)
+    }
+    for number in range(first, first + size * len(request.values or [0])):
+        if number not in allowed:
+            report(
+                (*path, "write"),
+                f"{'coil' if coils else 'register'} {number} is written, but not declared under `writes`",
+                "writes are denied unless declared with their effect",
+                at_key=True,
+            )
+            break
     _made(path, request, setting, report)
 
 
@@ -166,6 +197,6 @@ def _overlap(
 
 def _made(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
     try:
-        step(request, setting)
+        steps(request, setting)
     except ValueError as error:
         report(path, str(error))

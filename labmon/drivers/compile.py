@@ -11,7 +11,7 @@ from labmon.drivers.given import applies, settle
 from labmon.drivers.guards import CompiledClock, CompiledGuard
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.links.pattern import Pattern
 
 
@@ -73,9 +73,9 @@ class CompiledDriver:
 
     def _address(self, framing: str, address: int | str | None) -> int | str | None:
         allowed = self.file.address
-        if allowed is None and framing == "text":
+        if allowed is None and framing in ("text", "binary"):
             if address is not None:
-                raise ValueError(f"{self.id} has no address on a text line")
+                raise ValueError(f"{self.id} has no address on a {framing} line")
             return None
         if allowed is None:
             allowed = grammar.Address.model_validate({"from": 1, "to": 247})

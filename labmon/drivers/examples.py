@@ -18,11 +18,12 @@ from labmon.drivers.guards import CompiledClock, CompiledGuard
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
+from labmon.drivers.text_step import Untold
 from labmon.links.errors import Garbled, LinkError, Refused, Silent
 from labmon.links.link import Link
 from labmon.model.reading import Flag, Raw, reason_code
 
-_BINARY = ("modbus-rtu", "modbus-tcp")
+_BINARY = ("modbus-rtu", "modbus-tcp", "binary")
 _TRANSACTION = 1
 """Transaction id that Modbus TCP examples are written with."""
 
@@ -106,9 +107,15 @@ def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -
     payloads = []
     for step, exchange in zip(steps, example.exchanges, strict=True):
         got = bytes_of(exchange.got, framing)
+        if isinstance(step, Untold):
+            payloads.append(b"")
+            continue
         if not got:
             raise Silent("nothing came")
         payload = step.request.match(got, _TRANSACTION)
+        manner = step.request.manner
+        if payload is None and manner is not None and manner.over is not None:
+            payload = manner.over(got)  # all has come, and then the pause
         if payload is None:
             # What the link says when the time is over.
             if step.request.begins(got, _TRANSACTION):

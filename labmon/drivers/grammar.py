@@ -38,12 +38,25 @@ from labmon.drivers.grammar_guards import (
     Variant,
 )
 from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
-from labmon.drivers.grammar_wire import Checksum, Frame, LengthField, Request
+from labmon.drivers.grammar_wire import (
+    Action,
+    Checksum,
+    Escape,
+    Frame,
+    LengthField,
+    Merge,
+    Request,
+    Retry,
+    Sent,
+    Session,
+    Until,
+)
 
 __all__ = [
     "FORM_HEX",
     "FORM_NUMBER",
     "FORM_TIME",
+    "Action",
     "Address",
     "Alive",
     "AllowedWrite",
@@ -56,6 +69,7 @@ __all__ = [
     "Condition",
     "CountsPerVolume",
     "DriverFile",
+    "Escape",
     "Example",
     "Exchange",
     "Expectation",
@@ -66,6 +80,8 @@ __all__ = [
     "Identity",
     "LengthField",
     "Manual",
+    "Merge",
+    "NoScan",
     "Order",
     "Origin",
     "Query",
@@ -75,12 +91,15 @@ __all__ = [
     "RecordNumber",
     "RecordQueue",
     "Request",
+    "Retry",
     "Scaled",
     "SelfTest",
     "Sentinel",
     "Serial",
+    "Session",
     "TextType",
     "Timing",
+    "Until",
     "Variant",
     "WordType",
 ]
@@ -143,16 +162,53 @@ class Timing(Strict):
     after_reply: Duration = 0.0
     """Quiet time after a reply."""
     after_write: Duration = 0.0
-    """Quiet time after a write."""
+    """Quiet time after a write, and after what changes the instrument."""
+    after_connect: Annotated[Duration, Limits(le=60.0)] = 0.0
+    """Quiet time between the opening of the line and the first request."""
+    between_characters: Annotated[Duration, Limits(le=10.0)] = 0.0
+    """Longest pause within a reply; after a longer one it is incomplete. 0: only the timeout counts."""
 
 
 class AllowedWrite(Strict):
-    """A register that requests of this file write, and what that does to the instrument (design: writes are denied)."""
+    """What requests of this file write, and what that does to the instrument (writes are denied unless listed)."""
 
-    holding: int
+    holding: int | None = None
     """The register, in the file's convention."""
+    coil: int | None = None
+    """The coil, in the file's convention."""
+    count: Annotated[int, Limits(ge=1, le=1968)] = 1
+    """So many registers or coils from there on."""
+    send: Sent | None = None
+    """The text or hex, exactly as the request has it under `send`."""
     effect: Text
     """What writing it does to the instrument."""
+
+    @model_validator(mode="after")
+    def _one(self) -> AllowedWrite:
+        if sum(x is not None for x in (self.holding, self.coil, self.send)) != 1:
+            raise ValueError("a write that is allowed is exactly one of holding, coil and send")
+        if self.send is not None and "count" in self.model_fields_set:
+            raise ValueError("count belongs to holding and coil")
+        return self
+
+
+class NoScan(Strict):
+    """Registers that must not be looked through one by one, because reading them does something."""
+
+    table: Literal["coils", "discrete", "holding", "input"]
+    """Which of the four tables."""
+    from_: int
+    """The first one, in the file's convention."""
+    to: int
+    """The last one."""
+    effect: Text
+    """What reading them does to the instrument."""
+
+    @model_validator(mode="after")
+    def _order(self) -> NoScan:
+        if self.to < self.from_:
+            raise ValueError("ends before it begins")
+        return self
 
 
 class Query(Strict):
@@ -221,6 +277,13 @@ class DriverFile(Strict):
     """Byte and word order of fields that give none."""
     timing: Timing = Timing()
     """How long to wait, and how long to be quiet."""
+    session: Session | None = None
+    """What is sent to open, wake and close the conversation (framings text and binary)."""
+    select: Sent | None = None
+    """Framings text and binary: what is sent ahead of the requests when another unit was spoken to last on this line;
+    it is sent as it stands, and nothing answers it. Placeholders as in `send`: `{address+0x80:byte}`."""
+    retry: Annotated[list[Retry], Limits(max_length=8)] = []
+    """What is asked again at once, and how often; without a rule nothing is. Retries are counted in the health."""
     generic: bool = False
     """For a unit whose map the site file gives as parameters. Loads although a query has no example, and every reading
     carries the flag `map not proven`. Left out: false."""
@@ -228,6 +291,8 @@ class DriverFile(Strict):
     """Whether a second reader takes data away from the first."""
     writes: list[AllowedWrite] = []
     """What requests of this file write to the instrument; anything else is refused."""
+    no_scan: list[NoScan] = []
+    """Registers that `labmon driver probe --scan` leaves alone, as it does those of a request with an `effect`."""
     params: dict[Id, Param] = {}
     """What differs between instruments of the kind and cannot be asked of them."""
     identity: Identity | None = None

@@ -10,7 +10,7 @@ from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Settings
 from labmon.drivers.given import ParamValue, applies
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.links.link import Link
 from labmon.model.reading import Raw
 

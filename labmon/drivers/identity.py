@@ -11,7 +11,7 @@ from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Identified, WrongInstrument
 from labmon.drivers.given import ParamValue, applies, value_of
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.words import WordField
 from labmon.links.link import Link
 from labmon.links.pattern import Pattern

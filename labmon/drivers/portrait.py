@@ -10,7 +10,7 @@ from labmon.drivers.branches import unshown
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.given import Ref, applies
 from labmon.drivers.listing import origins, seen, transports
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.variants import some_address, variants
 from labmon.drivers.wire_time import endpoint_of, wire_time
 

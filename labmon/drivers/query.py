@@ -9,7 +9,7 @@ from labmon.drivers import grammar, meaning, records
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
-from labmon.drivers.steps import Setting
+from labmon.drivers.setting import Setting
 from labmon.drivers.values import raws_of
 from labmon.links.link import Link
 from labmon.model.reading import Raw, Reason
@@ -71,6 +71,15 @@ class CompiledQuery:
     async def ask(self, link: Link) -> Answer:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
         return self.answer(await self._asking.raws(link))
+
+    @property
+    def pauses(self) -> Sequence[float]:
+        """Seconds of silence that the file demands before each step."""
+        return self._asking.pauses
+
+    async def read(self, link: Link) -> Sequence[Raw]:
+        """Ask once; the raw values of all fields, for who looks at more than their meaning. Raises as `ask`."""
+        return await self._asking.raws(link)
 
     def decode(self, payloads: Sequence[bytes]) -> Answer:
         """The answer that these payloads of the steps make. Raises Garbled."""

@@ -15,7 +15,8 @@ from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, Last, Turn
 from labmon.drivers.given import value_of
-from labmon.drivers.steps import Setting, pdu_address
+from labmon.drivers.setting import Setting
+from labmon.drivers.steps import pdu_address
 from labmon.links.errors import Garbled
 from labmon.links.link import Link
 from labmon.model.reading import Raw

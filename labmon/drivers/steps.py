@@ -1,40 +1,24 @@
-"""One request of a query with its parameters filled in: the link's Request, and the fields of its reply both ways."""
+"""The exchanges of a request for one device: the link's Request, and the fields of its reply both ways."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from labmon.drivers import grammar
-from labmon.drivers.given import ParamValue, applies, value_of
-from labmon.drivers.template import TextBlock, TextField
+from labmon.drivers.given import applies
+from labmon.drivers.setting import Setting, sentinels_of
+from labmon.drivers.template import TextField
+from labmon.drivers.text_step import Text, Untold, text_step
 from labmon.drivers.words import BitBlock, WordBlock, WordField, registers_of
-from labmon.links import modbus, pdu, text
-from labmon.links.checksum import Checksum
+from labmon.links import modbus, pdu
 from labmon.links.errors import Garbled
 from labmon.links.link import Link, Request
-from labmon.links.pattern import Pattern
 from labmon.model.reading import Raw
 
 FUNCTIONS = {"coils": 1, "discrete": 2, "holding": 3, "input": 4}
 _MODICON = {"coils": 0, "discrete": 1, "input": 3, "holding": 4}
-_PLACEHOLDER = re.compile(r"\{([a-z0-9-]+)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is known of a device when its queries are made."""
-
-    file: grammar.DriverFile
-    framing: str
-    address: int | str | None
-    params: Mapping[str, ParamValue]
-
-    def value(self, given: Any) -> Any:
-        """A value, or the parameter's that it refers to."""
-        return value_of(given, self.params)
 
 
 class Words:
@@ -55,58 +39,32 @@ class Words:
 
 
 class Write:
-    """A write of one register that the file declares. It yields no fields."""
+    """A write of registers or coils that the file declares. It yields no fields.
 
-    table = "holding"
+    `words` are what registers get, `bits` what coils get, from `address` (from 0) on.
+    """
+
     fields: tuple[WordField, ...] = ()
 
-    def __init__(self, request: Request, address: int, value: int) -> None:
+    def __init__(self, request: Request, table: str, address: int, values: Sequence[int], several: bool) -> None:
         self.request = request
+        self.table = table
         self.address = address
-        self.value = value
+        self.values = tuple(values)
+        self._several = several
 
     async def ask(self, link: Link, timeout: float, gap: float) -> Sequence[Raw]:
         """Exchange once; raises what the link raises."""
         return self.decode(await link.exchange(self.request, timeout, gap=gap))
 
     def decode(self, payload: bytes) -> Sequence[Raw]:
-        """The reply repeats the request, which the link has verified."""
+        """The reply repeats what the request says, which the link has verified."""
         return ()
 
     def encode(self, raws: Mapping[str, Raw]) -> bytes:
-        """The payload of the reply: address and value."""
-        return self.address.to_bytes(2, "big") + self.value.to_bytes(2, "big")
-
-
-class Text:
-    """A text request and its reply."""
-
-    def __init__(self, request: text.TextRequest, block: TextBlock, frame: grammar.Frame, ends: Sequence[bytes]):
-        self.request = request
-        self.fields = block.fields
-        self.block = block
-        self.frame = frame
-        self.ends = tuple(ends)
-        self.encode = block.encode
-
-    async def ask(self, link: Link, timeout: float, gap: float) -> Sequence[Raw]:
-        """Exchange once; raises what the link raises."""
-        return self.decode(await link.exchange(self.request, timeout, gap=gap))
-
-    def decode(self, payload: bytes) -> Sequence[Raw]:
-        """Raw values of the fields. Raises Garbled for text that is none of what the reply may be."""
-        try:
-            return self.block.decode(payload)
-        except ValueError as error:
-            raise Garbled(str(error)) from None
-
-    def framed(self, payload: bytes) -> bytes:
-        """The reply on the wire: echo, payload, checksum, terminator."""
-        check = self.frame.checksum
-        if check is not None:
-            payload += Checksum(check.name, check.encoding).encode(payload[check.start :])
-        echo = self.request.encode(0) if self.frame.echo else b""
-        return echo + payload + self.ends[0]
+        """The payload of the reply: address, and value or number."""
+        said = len(self.values) if self._several else self.values[0] * (0xFF00 if self.table == "coils" else 1)
+        return self.address.to_bytes(2, "big") + said.to_bytes(2, "big")
 
 
 class Identification:
@@ -144,33 +102,83 @@ class Identification:
         return bytes([1, 0, 0, len(objects)]) + body
 
 
-Step = Words | Write | Text | Identification
+Step = Words | Write | Text | Untold | Identification
 
 
-def step(request: grammar.Request, setting: Setting) -> Step:
-    """A request for one device. Raises ValueError where the file or the device's settings do not allow it."""
+def steps(request: grammar.Request, setting: Setting) -> list[Step]:
+    """The exchanges of a request for one device, in their order: one, but for 32-bit writes by function code 6.
+
+    A `wait` has none. Raises ValueError where the file or the device's settings do not allow it.
+    """
     fields = {name: f for name, f in request.fields.items() if applies(f.when, setting.params)}
+    if request.wait is not None:
+        return []
     if request.send is not None:
-        return _text(request, fields, setting)
+        return [text_step(request, fields, setting)]
     if not isinstance(setting.address, int):
         raise ValueError("a Modbus device needs a unit id as its address")  # noqa: TRY004
-    framing = cast(modbus.ModbusFraming, setting.framing)
     if request.write is not None:
-        address, value = pdu_address(request.at, "holding", setting), int(setting.value(request.value))
-        return Write(modbus.write_register(framing, setting.address, address, value), address, value)
+        return list(_writes(request, setting.address, setting))
+    framing = cast(modbus.ModbusFraming, setting.framing)
     if request.read == "identification":
         objects = {n: f.object or 0 for n, f in fields.items()}
         highest = max(objects.values())
         # Basic, regular or extended: what modbus.identify asks for, too.
         code = 1 if highest < 3 else 2 if highest < 0x80 else 3
         asked = modbus.device_identification(framing, setting.address, code)
-        return Identification(asked, framing, setting.address, objects)
+        return [Identification(asked, framing, setting.address, objects)]
     table = request.read or ""
     start, count = pdu_address(request.at, table, setting), request.count or 0
     words = [word_field(name, f, table, setting) for name, f in fields.items()]
-    block = (BitBlock if table in ("coils", "discrete") else WordBlock)(start, count, words)
+    return [_block(table, start, count, words, setting)]
+
+
+def _block(table: str, start: int, count: int, fields: Sequence[WordField], setting: Setting) -> Words:
+    block = (BitBlock if table in ("coils", "discrete") else WordBlock)(start, count, fields)
     function = cast(pdu.ReadFunction, FUNCTIONS[table])
+    framing = cast(modbus.ModbusFraming, setting.framing)
+    assert isinstance(setting.address, int)
     return Words(modbus.read(framing, setting.address, function, start, count), table, block)
+
+
+def _writes(request: grammar.Request, unit: int, setting: Setting) -> Iterator[Write]:
+    framing = cast(modbus.ModbusFraming, setting.framing)
+    table = "coils" if request.write in ("coil", "coils") else "holding"
+    start = pdu_address(request.at, table, setting)
+    given = [request.value] if request.values is None else request.values
+    values = [setting.value(one) for one in given]
+    if any(value is None for value in values):
+        raise ValueError("a parameter of what is written has no value")
+    if table == "coils":
+        if any(value not in (0, 1) for value in values):
+            raise ValueError(f"a coil is 0 or 1, not {values}")
+        bits = [int(value) for value in values]
+        if request.write == "coil":
+            yield Write(modbus.write_coil(framing, unit, start, bool(bits[0])), table, start, bits, False)
+        else:
+            asked = modbus.write_coils(framing, unit, start, [bool(bit) for bit in bits])
+            yield Write(asked, table, start, bits, True)
+        return
+    order = setting.value(request.order if request.order is not None else setting.file.order)
+    words = [word for value in values for word in _words(value, request.type, order, start)]
+    if request.write == "holdings":
+        yield Write(modbus.write_registers(framing, unit, start, words), table, start, words, True)
+        return
+    for n, word in enumerate(words):
+        yield Write(modbus.write_register(framing, unit, start + n, word), table, start + n, [word], False)
+
+
+def _words(value: float, type_: str, order: str, address: int) -> list[int]:
+    """A value as registers, in their order. Raises ValueError for one that the type cannot hold."""
+    if type_ != "f32" and value != int(value):
+        raise ValueError(f"register {address} := {value}: not a whole number")
+    low, high = {"u16": (0, 0xFFFF), "i16": (-0x8000, 0x7FFF)}.get(type_, (-math.inf, math.inf))
+    if not low <= value <= high:
+        raise ValueError(f"register {address} := {value}: must be within {low}..{high}")
+    count = registers_of(type_, None)
+    field = WordField("value", 0, type_, order, registers=count)
+    block = WordBlock(0, count, [field]).encode({"value": value if type_ == "f32" else int(value)})
+    return [int.from_bytes(block[n : n + 2], "big") for n in range(0, len(block), 2)]
 
 
 def pdu_address(given: Any, table: str, setting: Setting) -> int:
@@ -198,72 +206,3 @@ def word_field(name: str, field: grammar.Field, table: str, setting: Setting) ->
         registers_of(field.type, field.registers),
         sentinels_of(field, setting),
     )
-
-
-def sentinels_of(field: grammar.Field, setting: Setting) -> dict[Raw, str]:
-    """Raw value -> reason; a word with its highest bit set is the negative number that a signed field reads."""
-    found: dict[Raw, str] = {}
-    for sentinel in field.sentinels:
-        raw = setting.value(sentinel.raw)
-        if raw is None:
-            continue
-        if isinstance(raw, int) and field.type in ("i8", "i16", "i32", "i64"):
-            bits = int(field.type[1:])
-            raw = raw - (1 << bits) if raw >> (bits - 1) == 1 else raw
-        found[raw] = sentinel.reason
-    return found
-
-
-def _text(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Text:
-    frame = setting.file.frame
-    if frame is None:
-        raise ValueError("a text request needs the text block")
-    left_out = [name for name in request.fields if name not in fields]
-    certain = [name for name, f in fields.items() if f.when is not None]
-    made = [
-        TextField(name, f.type, setting.value(f.form), f.digits, f.codes or {}, sentinels_of(f, setting))
-        for name, f in fields.items()
-    ]
-    address = str(setting.address) if setting.address is not None else ""
-    template = pattern = None
-    if request.reply is not None:
-        template = request.reply.replace("{address}", re.sub(r"([\\\[\]{} ])", r"\\\1", address))
-    if request.pattern is not None:
-        pattern = request.pattern.replace("{address}", re.escape(address))
-    block = TextBlock(made, template, pattern, left_out=left_out, certain=certain)
-    ends = [str(setting.value(end)).encode("latin-1") for end in frame.reply_ends or [frame.end]]
-    length = frame.reply_length
-    end: text.ReplyEnd = text.Terminated(tuple(ends))
-    if length is not None:
-        end = text.LengthField(length.at, length.size, length.encoding, length.plus, ends[0])
-    check = None
-    if frame.checksum is not None:
-        check = text.Check(Checksum(frame.checksum.name, frame.checksum.encoding), frame.checksum.start)
-    made_request = text.TextRequest(
-        filled(request.send or "", setting).encode("latin-1"),
-        end,
-        terminator=str(setting.value(frame.end)).encode("latin-1"),
-        request_check=check,
-        reply_check=check,
-        # An error has another length; what stands before the length is the same.
-        begins_with=block.prefix[: length.at] if length is not None else b"",
-        echo=frame.echo,
-        expect=block.expect,
-        error=None if frame.error is None else Pattern(frame.error.encode("ascii")),
-        reply_size=len(request.reply or request.pattern or "") + 16,
-    )
-    return Text(made_request, block, frame, ends)
-
-
-def filled(template: str, setting: Setting) -> str:
-    """A request with its placeholders filled in. Raises ValueError for one that is neither address nor parameter."""
-
-    def fill(found: re.Match[str]) -> str:
-        name = found[1]
-        if name == "address" and setting.address is not None:
-            return str(setting.address)
-        if name in setting.params:
-            return str(setting.params[name])
-        raise ValueError(f"`{{{name}}}` in the request is neither the address nor a parameter with a value")
-
-    return _PLACEHOLDER.sub(fill, template)

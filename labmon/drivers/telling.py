@@ -28,14 +28,28 @@ def quoted(text: str) -> str:
 
 def request(one: grammar.Request) -> str:
     """What a request does, in words."""
+    words = _asked(one)
+    if one.until is not None:
+        words += f"; again every {span(one.until.every)}, {one.until.at_most} times at most, until "
+        words += " and ".join(condition(each) for each in one.until.conditions)
+    return words + ("; once per connection" if one.once else "")
+
+
+def _asked(one: grammar.Request) -> str:
+    if one.wait is not None:
+        return f"wait {span(one.wait)}"
     if one.send is not None:
-        reply = f"answer {quoted(one.reply)}" if one.reply is not None else f"answer like {quoted(one.pattern or '')}"
-        return f"send {quoted(one.send)}, {reply}"
+        return f"send {quoted(one.send)}, {_answer(one)}"
     if one.write is not None:
-        return f"write {given(one.value)} to {one.write} register {given(one.at)}"
+        values = [one.value] if one.values is None else one.values
+        name, names = _TABLES["coils" if one.write.startswith("coil") else "holding"]
+        return f"write {', '.join(map(given, values))} to {name if len(values) == 1 else names} {given(one.at)}"
     if one.read == "identification":
         return f"read the device identification: {', '.join(one.fields)}"
     name, names = _TABLES[one.read or "holding"]
+    if one.merge is not None:
+        places = sorted(field.at for field in one.fields.values() if isinstance(field.at, int))
+        return f"read {names} {', '.join(map(str, places))}, neighbours together"
     count = one.count or 0
     if count == 1:
         return f"read {name} {given(one.at)}"
@@ -43,9 +57,21 @@ def request(one: grammar.Request) -> str:
     return f"read {count} {names} from {given(one.at)}{last}"
 
 
+def _answer(one: grammar.Request) -> str:
+    if one.answer is not None:
+        return "no answer"
+    if one.reply is not None:
+        return f"answer {quoted(one.reply)}"
+    return f"answer like {quoted(one.pattern)}" if one.pattern is not None else "an answer"
+
+
 def allowed_write(one: grammar.AllowedWrite) -> str:
     """What a driver may write, and what that does."""
-    return f"holding register {one.holding}: {one.effect}"
+    if one.send is not None:
+        return f"{quoted(one.send)}: {one.effect}"
+    table, first = ("coil", one.coil) if one.coil is not None else ("holding register", one.holding)
+    last = f" to {(first or 0) + one.count - 1}" if one.count > 1 else ""
+    return f"{table} {first}{last}: {one.effect}"
 
 
 def when(part: Mapping[str, Any] | None) -> str:

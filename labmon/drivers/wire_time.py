@@ -8,7 +8,6 @@ from labmon.drivers import examples
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import SerialDefaults
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Write
 from labmon.links.endpoint import SerialEndpoint
 
 _PAUSE = 0.01
@@ -32,19 +31,15 @@ def endpoint_of(serial: SerialDefaults, port: str = "") -> SerialEndpoint:
 
 def wire_time(driver: CompiledDriver, query: CompiledQuery, framing: str) -> WireTime:
     """One asking of `query` at the speed that the file names as delivered."""
-    steps = [step for step in query.steps if getattr(step, "request", None) is not None]
-    count = sum(step.request.size for step in steps)
+    count = sum(step.request.size for step in query.steps)
     if not framing.startswith("modbus"):
         # What a reply may be is known better from what was seen than from its form.
         count = _longest_example(driver, query, framing) or count
     if framing == "modbus-tcp" or driver.file.serial is None:
         return WireTime(count, None)
-    line, timing = endpoint_of(driver.serial), driver.file.timing
+    line = endpoint_of(driver.serial)
     pause = line.t35 if framing == "modbus-rtu" else _PAUSE
-    seconds = count * line.character
-    for before in [None, *steps[:-1]]:
-        asked = max(timing.after_reply, timing.after_write) if isinstance(before, Write) else timing.after_reply
-        seconds += max(pause, asked)
+    seconds = count * line.character + sum(max(pause, asked) for asked in query.pauses)
     return WireTime(count, seconds)
 
 

@@ -73,6 +73,7 @@ class Checksum:
     `raw` is high byte first, `raw-little` low byte first (as Modbus RTU and Watlow write theirs), `decimal` has
     leading zeros to full width. `poly`, `init`, `reflected` and `xor_out` replace the named CRC's own parameters
     (crc8: polynomial 0x07, init 0; crc16-ccitt: 0x1021, init 0xFFFF; crc16-x25: the same reflected and inverted).
+    `inverted` turns all bits of the value round, `high_bit` sets bit 7 of each byte on the wire.
     Raises ValueError on a name or encoding that does not exist and on CRC parameters given to what is no CRC.
     """
 
@@ -82,6 +83,8 @@ class Checksum:
     init: int | None = None
     reflected: bool | None = None
     xor_out: int | None = None
+    inverted: bool = False
+    high_bit: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in get_args(ChecksumName):
@@ -104,6 +107,10 @@ class Checksum:
 
     def compute(self, data: bytes) -> int:
         """The checksum's value over `data`."""
+        value = self._value(data)
+        return value ^ ((1 << (8 * self._bytes)) - 1) if self.inverted else value
+
+    def _value(self, data: bytes) -> int:
         if self.name not in _CRCS:
             return _SIMPLE[self.name][1](data)
         width, poly, init, reflected, xor_out = _CRCS[self.name]
@@ -118,6 +125,10 @@ class Checksum:
 
     def encode(self, data: bytes) -> bytes:
         """The checksum over `data` as it goes on the wire."""
+        written = self._written(data)
+        return bytes(byte | 0x80 for byte in written) if self.high_bit else written
+
+    def _written(self, data: bytes) -> bytes:
         value = self.compute(data)
         if self.encoding == "raw":
             return value.to_bytes(self._bytes, "big")

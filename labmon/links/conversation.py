@@ -9,10 +9,12 @@ from collections import deque
 from typing import Literal, NamedTuple
 
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
-from labmon.links.link import Request
+from labmon.links.link import Manner, Memory, Request
 from labmon.links.overdue import Overdue
+from labmon.links.stream import Listener
 from labmon.links.timing import Timing
 from labmon.links.transport import Transport
+from labmon.links.turn import Turn
 
 _BUFFER = 8192
 # Fewer bytes than this outside of an exchange are noise of a turnaround; from here on it may be somebody's reply.
@@ -46,7 +48,8 @@ class Conversation:
     answered at any later time; `close` and `open` do the same on demand for what the far end still holds.
 
     Bytes that come while nobody waits (four or more) make the line dirty as well: who answers unasked may be one
-    reply behind.
+    reply behind. What a `Listener` takes as frames of a stream does not: it is never a reply, neither does it end a
+    silence, and a frame that may be a reply that is waited for or overdue is neither.
     """
 
     def __init__(self, transport: Transport, timing: Timing, *, trace: int = 0) -> None:
@@ -66,6 +69,11 @@ class Conversation:
         self._late = 0
         self._overdue: Overdue | None = None
         self._why_lost = "not open"
+        self._listener: Listener | None = None
+        self._turn: Turn | None = None
+        self._rest_until = 0.0
+        self.memory = Memory()
+        """What is remembered of this connection."""
         self.slowest = 0.0
         """The slowest reply seen, late ones included, in seconds."""
         self.trace: deque[Traffic] | None = deque(maxlen=trace) if trace else None
@@ -78,16 +86,24 @@ class Conversation:
         """Whether the port or connection is open."""
         return self._transport.is_open
 
+    def listen(self, listener: Listener | None) -> None:
+        """Give what comes unasked to a listener, from the next byte on and over every reconnect."""
+        self._listener = listener
+
     async def open(self) -> None:
         """Open; without effect on an open link. Raises LinkLost, with the holder's name where there is one."""
         if self.is_open:
             return
         self._loop = asyncio.get_running_loop()
         self._why_lost = ""
+        if self._listener is not None:
+            self._listener.reset()
         await self._transport.open(self)
         if self._why_lost:
             raise LinkLost(self._why_lost)
         self._last_byte = time.monotonic()
+        self._rest_until = 0.0
+        self.memory = Memory(self._last_byte)
         # Whoever spoke last on the port may still be answered.
         self._dirty = not self._timing.identified
         self._stray = 0
@@ -115,6 +131,8 @@ class Conversation:
                 await self._make_ready(max(gap, self._timing.gap))
             elif gap:
                 await self._wait_until(self._last_byte + gap)
+            if self._rest_until:
+                await self._rest_out()
             return await self._ask(request, max(timeout, request.size * self._timing.character + _TURNAROUND))
         finally:
             self._busy = False
@@ -138,6 +156,34 @@ class Conversation:
         late, self._late = self._late, 0
         return late
 
+    async def flush(self) -> None:
+        """Settle also a clean line (see `labmon.links.link.Link.flush`)."""
+        self._dirty = not self._timing.identified
+        await self.settle()
+
+    async def send_break(self, seconds: float) -> None:
+        """Hold the line in BREAK. Raises LinkLost, LinkError; RuntimeError when an exchange is under way."""
+        if self._busy:
+            raise RuntimeError("an exchange is under way: a line has one owner")
+        self._busy = True
+        try:
+            await self._transport.send_break(seconds)
+            self._last_byte = time.monotonic()
+        finally:
+            self._busy = False
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing until so many seconds after the last byte."""
+        self._rest_until = max(self._rest_until, self._last_byte + seconds)
+
+    async def _rest_out(self) -> None:
+        await self._wait_until(self._rest_until)
+        self._rest_until = 0.0
+        if not self._timing.identified:
+            await self._make_ready(self._timing.gap)
+        if not self._transport.is_open:
+            raise LinkLost(self._why_lost)
+
     # ------------------------------------------------------------------ one exchange
 
     async def _ask(self, request: Request, timeout: float) -> bytes:
@@ -153,9 +199,18 @@ class Conversation:
         self._sent = time.monotonic()
         if self.trace is not None:
             self.trace.append(Traffic(self._sent, ">", frame))
+        if request.manner is not None and not request.manner.answered:
+            self._transport.write(frame)
+            # Until then it is on the wire, and nobody else's turn.
+            self._last_byte = self._sent + len(frame) * self._timing.character
+            self._waiter = None
+            return b""
         timer = loop.call_later(timeout, self._expired, timeout, waiter, False)
         try:
-            self._transport.write(frame)
+            if request.manner is None:
+                self._transport.write(frame)
+            else:
+                self._turn = self._begin(request.manner, frame, waiter, timeout)
             return await waiter
         except Silent:
             self._failed(request, timeout)
@@ -169,8 +224,57 @@ class Conversation:
         finally:
             timer.cancel()
             self._waiter = None
+            if self._turn is not None:
+                self._end_turn()
             if waiter.done() and not waiter.cancelled():
                 waiter.exception()  # retrieved also when the caller was cancelled in the same turn of the loop
+
+    def _begin(self, manner: Manner, frame: bytes, waiter: asyncio.Future[bytes], timeout: float) -> Turn:
+        """Send what is more than one write. Raises LinkLost."""
+
+        def write(data: bytes) -> None:
+            try:
+                self._transport.write(data)
+            except LinkLost as lost:
+                if not waiter.done():
+                    waiter.set_exception(lost)
+
+        def paused() -> None:
+            if self._transport.pending():  # the loop was late, not the instrument
+                turn.heard()
+                return
+            try:
+                payload = manner.over(self._buffer) if manner.over is not None else None
+            except Exception as error:  # noqa: BLE001 - as in received
+                self._settle_waiter(waiter, error)
+                return
+            if payload is None:
+                self._expired(timeout, waiter, True)
+            elif not waiter.done():
+                self._answered(waiter, payload)
+
+        assert self._loop is not None
+        turn = Turn(self._loop, manner, frame, write, paused)
+        turn.begin()
+        return turn
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        assert turn is not None
+        turn.end()
+        if turn.sent > 1:
+            # What was sent more than once may be answered more than once.
+            self._dirty = not self._timing.identified
+
+    @staticmethod
+    def _settle_waiter(waiter: asyncio.Future[bytes], error: Exception) -> None:
+        if not waiter.done():
+            waiter.set_exception(error)
+
+    def _answered(self, waiter: asyncio.Future[bytes], payload: bytes) -> None:
+        waiter.set_result(payload)
+        self.slowest = max(self.slowest, self._last_byte - self._sent)
+        self._overdue = None
 
     def _expired(self, timeout: float, waiter: asyncio.Future[bytes], again: bool) -> None:
         if waiter.done():
@@ -270,11 +374,18 @@ class Conversation:
 
     def received(self, data: bytes) -> None:
         """Bytes from the transport."""
-        now = self._last_byte = time.monotonic()
+        now = time.monotonic()
+        if self._listener is None:
+            self._last_byte = now
         if not data:
             return
         if self.trace is not None:
             self.trace.append(Traffic(now, "<", data))
+        if self._listener is not None:
+            data = self._hear(self._listener, data, now)
+            if not data:
+                return
+            self._last_byte = now
         if self._overdue is not None:
             self._look_for_late(data, now)
         waiter, request = self._waiter, self._request
@@ -285,16 +396,43 @@ class Conversation:
             return
         self._buffer = buffer = self._buffer + data if self._buffer else data
         try:
+            if self._turn is not None:
+                self._turn.received(data)
+                if waiter.done():
+                    return
             payload = request.match(buffer, self._transaction)
         except Exception as error:  # noqa: BLE001 - a fault in a matcher must reach its caller, not the loop
             waiter.set_exception(error)
             return
         if payload is not None:
-            waiter.set_result(payload)
-            self.slowest = max(self.slowest, now - self._sent)
-            self._overdue = None
+            self._answered(waiter, payload)
         elif len(buffer) > _BUFFER:
             waiter.set_exception(Garbled(f"{len(buffer)} bytes and no reply among them"))
+
+    def _hear(self, listener: Listener, data: bytes, now: float) -> bytes:
+        """Take a stream's frames out of what came; what is left for the exchange under way."""
+        waiter = self._waiter
+        waiting = waiter is not None and not waiter.done()
+        rest, unclear = listener.hear(data, now, self._may_answer if waiting or self._overdue is not None else None)
+        if unclear and waiter is not None and not waiter.done():
+            waiter.set_exception(Garbled("a frame that may be the reply, and may have come unasked"))
+        if waiting and self._request is not None and (manner := self._request.manner) is not None and manner.every:
+            rest += listener.release()  # a prompt does not end as frames do
+        return rest
+
+    def _may_answer(self, frame: bytes) -> bool:
+        """Whether a frame may be a reply that is waited for, or one that is overdue."""
+        asked = [] if self._waiter is None or self._waiter.done() else [self._request]
+        asked += [] if self._overdue is None else [self._overdue.request]
+        for request in asked:
+            try:
+                if request is not None and request.match(frame, self._transaction) is not None:
+                    return True
+            except Refused:
+                return True
+            except Exception:  # noqa: BLE001, S112 - Garbled, or a fault that its own exchange tells
+                continue
+        return False
 
     def lost(self, why: str) -> None:
         """The transport is gone: whoever waits hears it now."""

@@ -35,6 +35,7 @@ class RtuRequest:
     """Modbus RTU. The matcher slides byte by byte: junk ahead of the reply, or a foreign frame, costs nothing."""
 
     __slots__ = ("_asked", "_echo", "_exception", "_frame", "_head", "size")
+    manner = None
 
     def __init__(self, unit: int, asked: Pdu) -> None:
         self._asked = asked
@@ -112,6 +113,7 @@ class AsciiRequest:
     """Modbus ASCII: hex digits in either case, LRC, a ':' anywhere starts anew."""
 
     __slots__ = ("_asked", "_exception", "_frame", "_head", "size")
+    manner = None
 
     def __init__(self, unit: int, asked: Pdu) -> None:
         self._asked = asked
@@ -169,6 +171,7 @@ class TcpRequest:
     """Modbus TCP. The transaction id decides: replies to other transactions are skipped wherever they stand."""
 
     __slots__ = ("_asked", "_body", "_exception", "_head", "_length", "_signature", "size")
+    manner = None
 
     def __init__(self, unit: int, asked: Pdu) -> None:
         self._asked = asked

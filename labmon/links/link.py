@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What an exchange needs beyond one write and the reply that follows.
+
+    `answered`: whether anything is awaited; if not, the payload is empty and what comes all the same is dropped.
+    `pause`: silence in seconds within what came after which nothing more belongs to it: then `over` says what the
+    reply is (None, or no `over`: it is incomplete); 0: only the timeout ends the waiting. `paced`: each character is
+    sent when the one before has come back; another one is Garbled. `every`, `most`: the bytes are sent again after
+    each `every` seconds, until the reply is there, `most` times in all.
+    """
+
+    answered: bool = True
+    pause: float = 0.0
+    over: Callable[[bytes], bytes | None] | None = None
+    paced: bool = False
+    every: float = 0.0
+    most: int = 1
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is known of one connection and is forgotten with it. Each part belongs to who put it there."""
+
+    opened: float = 0.0
+    """Monotonic time at which the connection was opened."""
+    selected: bytes | None = None
+    """What was last sent to select a unit on this line."""
+    devices: dict[object, dict[object, Any]] = field(default_factory=dict)
+    """Per device: its open session, what it said once. Emptied by a failed exchange of the device."""
 
 
 class Request(Protocol):
@@ -11,6 +44,11 @@ class Request(Protocol):
     @property
     def size(self) -> int:
         """Bytes on the wire of request and expected reply together, for floors of the timeout."""
+        ...
+
+    @property
+    def manner(self) -> Manner | None:
+        """What the exchange needs beyond one write and one reply; None, nothing: so it is with Modbus."""
         ...
 
     def encode(self, transaction: int) -> bytes:
@@ -42,6 +80,11 @@ class Link(Protocol):
         """Whether the port or connection is open."""
         ...
 
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of this connection. A new one, empty, after each open."""
+        ...
+
     async def open(self) -> None:
         """Open the port or connection. Raises LinkLost, with the holder's name where another process has it."""
         ...
@@ -67,4 +110,16 @@ class Link(Protocol):
         where the transaction id protects, it does not wait and returns what came late since the settle before. A line
         that does not become quiet stays dirty, and the next exchange is Garbled without sending.
         """
+        ...
+
+    async def flush(self) -> None:
+        """Settle also a line on which nothing failed: when it returns, it was quiet and what came is dropped."""
+        ...
+
+    async def send_break(self, seconds: float) -> None:
+        """Hold the line in BREAK. Raises LinkLost, and LinkError where there is no such thing (TCP)."""
+        ...
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing until so many seconds after the last byte; the next exchange waits for it."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from labmon.links import pdu
@@ -18,7 +19,10 @@ __all__ = [
     "identify",
     "parse_identification",
     "read",
+    "write_coil",
+    "write_coils",
     "write_register",
+    "write_registers",
 ]
 
 ModbusFraming = Literal["modbus-rtu", "modbus-ascii", "modbus-tcp"]
@@ -41,6 +45,21 @@ def write_register(framing: ModbusFraming, unit: int, address: int, value: int) 
     transport would pass for the confirmation. Raises ValueError on a request that Modbus cannot say.
     """
     return _framed(framing, unit, pdu.write_register(address, value))
+
+
+def write_coil(framing: ModbusFraming, unit: int, address: int, value: bool) -> Request:
+    """Write one coil (FC 05). As `write_register`: the reply equals the request, so an echo must be declared."""
+    return _framed(framing, unit, pdu.write_coil(address, value))
+
+
+def write_registers(framing: ModbusFraming, unit: int, address: int, values: Sequence[int]) -> Request:
+    """Write 1..123 registers (FC 16). The payload is address and number, checked. Raises ValueError."""
+    return _framed(framing, unit, pdu.write_registers(address, values))
+
+
+def write_coils(framing: ModbusFraming, unit: int, address: int, values: Sequence[bool]) -> Request:
+    """Write 1..1968 coils (FC 15). The payload is address and number, checked. Raises ValueError."""
+    return _framed(framing, unit, pdu.write_coils(address, values))
 
 
 def device_identification(framing: ModbusFraming, unit: int, code: int = 1, first: int = 0) -> Request:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
+from pymodbus.pdu.bit_message import (
+    ReadCoilsRequest,
+    ReadDiscreteInputsRequest,
+    WriteMultipleCoilsRequest,
+    WriteSingleCoilRequest,
+)
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest
 from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
     ReadInputRegistersRequest,
+    WriteMultipleRegistersRequest,
     WriteSingleRegisterRequest,
 )
 
@@ -90,6 +97,43 @@ def write_register(address: int, value: int) -> Pdu:
         raise ValueError(f"register {address} := {value}: both must be within 0..65535")
     request = b"\x06" + WriteSingleRegisterRequest(address=address, registers=[value]).encode()
     return Pdu(request, request, len(request), 1)
+
+
+def write_coil(address: int, value: bool) -> Pdu:
+    """Write one coil (5) at the 0-based `address`; the reply must repeat address and value.
+
+    Raises ValueError for an address outside of 0..65535.
+    """
+    if not 0 <= address <= 0xFFFF:
+        raise ValueError(f"coil {address} is outside of 0..65535")
+    request = b"\x05" + WriteSingleCoilRequest(address=address, bits=[value]).encode()
+    return Pdu(request, request, len(request), 1)
+
+
+def write_registers(address: int, values: Sequence[int]) -> Pdu:
+    """Write several holding registers (16) from the 0-based `address`; the reply must repeat address and number.
+
+    Raises ValueError outside of 1..123 registers, addresses or values 0..65535.
+    """
+    if not 1 <= len(values) <= 123:
+        raise ValueError(f"function 16 writes 1..123 registers at once, not {len(values)}")
+    if address < 0 or address + len(values) > 0x10000 or not all(0 <= v <= 0xFFFF for v in values):
+        raise ValueError(f"registers from {address} := {list(values)}: all must be within 0..65535")
+    request = b"\x10" + WriteMultipleRegistersRequest(address=address, registers=list(values)).encode()
+    return Pdu(request, request[:5], 5, 1)
+
+
+def write_coils(address: int, values: Sequence[bool]) -> Pdu:
+    """Write several coils (15) from the 0-based `address`; the reply must repeat address and number.
+
+    Raises ValueError outside of 1..1968 coils, addresses 0..65535.
+    """
+    if not 1 <= len(values) <= 1968:
+        raise ValueError(f"function 15 writes 1..1968 coils at once, not {len(values)}")
+    if address < 0 or address + len(values) > 0x10000:
+        raise ValueError(f"coils from {address} are outside of 0..65535")
+    request = b"\x0f" + WriteMultipleCoilsRequest(address=address, bits=list(values)).encode()
+    return Pdu(request, request[:5], 5, 1)
 
 
 def device_identification(code: int, first: int) -> Pdu:

@@ -153,6 +153,22 @@ class SerialTransport:
         except (termios.error, OSError) as error:
             self._lost(str(error))
 
+    async def send_break(self, seconds: float) -> None:
+        """Hold the transmit line low for so long, without blocking the loop. A pty takes it and passes nothing on."""
+        port = self._port
+        if port is None:
+            raise LinkLost(f"{self.endpoint.port}: not open")
+        try:
+            port.break_condition = True
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                if self._port is port:
+                    port.break_condition = False
+        except (OSError, ValueError, termios.error) as error:
+            self._lost(str(error))
+            raise LinkLost(f"{self.endpoint.port}: {error}") from None
+
 
 class _Opening:
     """One attempt to open a port in a thread of its own; the port is closed again when nobody waits any more."""

@@ -12,7 +12,7 @@ import termios
 from typing import cast
 
 from labmon.links.endpoint import TcpEndpoint
-from labmon.links.errors import LinkLost
+from labmon.links.errors import LinkError, LinkLost
 from labmon.links.transport import Receiver
 from labmon.tasks.names import addresses
 
@@ -92,6 +92,10 @@ class TcpTransport:
         """
         if self._connection is not None and self._connection.unacknowledged():
             self._connection.lose("the peer acknowledges nothing")
+
+    async def send_break(self, seconds: float) -> None:
+        """TCP carries no BREAK: LinkError."""
+        raise LinkError(f"{self.endpoint}: a BREAK cannot be sent over TCP")
 
 
 class _Connection(asyncio.Protocol):

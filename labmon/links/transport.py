@@ -49,3 +49,7 @@ class Transport(Protocol):
     def abandon(self) -> None:
         """Give up what was written and has not reached the far end, so that it never does. May lose the transport."""
         ...
+
+    async def send_break(self, seconds: float) -> None:
+        """Hold the line in BREAK for so long. Raises LinkLost; LinkError where there is no such thing."""
+        ...

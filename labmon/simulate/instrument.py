@@ -14,7 +14,8 @@ from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import payloads_of, target_of, typical
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Identification, Step, Text, Words, Write
+from labmon.drivers.steps import Identification, Step, Words, Write
+from labmon.drivers.text_step import Text
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault
 from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
@@ -203,7 +204,11 @@ class Instrument:
             return self._read(function, start, count)
         if function == 6 and len(body) == 5:
             address = int.from_bytes(body[1:3], "big")
-            if any(isinstance(s, Write) and s.address == address for q in self.queries for s in q.steps):
+            if any(
+                isinstance(s, Write) and s.address == address and s.table == "holding"
+                for q in self.queries
+                for s in q.steps
+            ):
                 self._written[address] = int.from_bytes(body[3:5], "big")
                 return body
             return bytes([0x86, 2])

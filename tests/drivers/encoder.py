@@ -171,7 +171,8 @@ class Composer:
         reply = re.sub(r"\[([^\[\]]*)\]", lambda m: self.section(request, m[1]), reply)
         reply = re.sub(r"\{([a-z0-9-]+)\}", lambda m: self.written(request["fields"][m[1]], self.raws[m[1]]), reply)
         reply = re.sub(r"\\(.)", r"\1", reply)
-        return self.finish(sent, end, settings), self.finish(reply, reply_end, settings)
+        asked = self.finish(sent, end, settings)
+        return asked, (asked if settings.get("echo") else b"") + self.finish(reply, reply_end, settings)
 
     def placeholder(self, name: str) -> Any:
         return self.address if name == "address" else self.params[name]

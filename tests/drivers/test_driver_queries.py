@@ -177,7 +177,10 @@ def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str
         if channel.compute is not None or channel.id not in good or (channel.from_ or channel.id) in judging:
             continue
         value = good[channel.id].value
-        found[channel.id] = 1 - value if channel.bit is not None or channel.states else value * 1.01 + 1
+        if channel.states is not None:
+            found[channel.id] = next((float(state) for state in channel.states if state != value), value)
+        else:
+            found[channel.id] = 1 - value if channel.bit is not None else value * 1.01 + 1
     return found
 
 

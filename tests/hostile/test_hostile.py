@@ -64,6 +64,7 @@ class Keeping(Conversation):
             size = request.size
             encode = request.encode
             begins = request.begins
+            manner = request.manner
 
             def match(_, buffer: bytes, transaction: int) -> bytes | None:  # noqa: N805
                 return request.match(kept + buffer, transaction)
@@ -79,6 +80,7 @@ class Keeping(Conversation):
 class _Wrong:
     def __init__(self, request: Any) -> None:
         self.request = request
+        self.manner = request.manner
         self.size, self.encode, self.begins = request.size, request.encode, request.begins
 
 
