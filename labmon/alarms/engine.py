@@ -57,6 +57,11 @@ class AlarmEngine:
         self._peaks_due = math.inf
         self._due = mono
 
+    @property
+    def plant(self) -> Plant:
+        """The plant that it watches."""
+        return self._plant
+
     def _sort(self) -> None:
         self._clocked = [w for w in self._watches.values() if w.spells or w.limits]
         self._by_device: dict[str, list[Alarm]] = {}

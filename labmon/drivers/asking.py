@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labmon.drivers import grammar
+from labmon.drivers.conditions import FieldIndex
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step, steps
@@ -37,7 +38,7 @@ class Asking:
         self._rest = gap if gap > timing.after_reply else 0.0
         self._meanings = setting.file.frame.error_meanings if setting.file.frame else {}
         self.names = [f.name for s in self.steps for f in s.fields]
-        self.index = {name: at for at, name in enumerate(self.names)}
+        self.index = FieldIndex([f for s in self.steps for f in s.fields])
 
     @property
     def pauses(self) -> Sequence[float]:

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from labmon.drivers import grammar
 from labmon.drivers.given import applies
+from labmon.drivers.reply import part_bits
 from labmon.drivers.setting import Setting, sentinels_of
-from labmon.drivers.template import TextField
+from labmon.drivers.text_field import TextField
 from labmon.drivers.text_step import Text, Untold, text_step
 from labmon.drivers.words import BitBlock, WordBlock, WordField, registers_of
 from labmon.links import modbus, pdu
@@ -205,4 +206,7 @@ def word_field(name: str, field: grammar.Field, table: str, setting: Setting) ->
         field.bit,
         registers_of(field.type, field.registers),
         sentinels_of(field, setting),
+        part_bits(field),
+        field.chars,
+        field.bits or {},
     )

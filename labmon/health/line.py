@@ -35,6 +35,7 @@ class DeviceHealth:
 
     __slots__ = (
         "answered_late",
+        "clock_drift",
         "exchanges",
         "failures",
         "id",
@@ -80,6 +81,8 @@ class DeviceHealth:
         self.last_failure: Reason | None = None
         self.identity = ""
         """What the instrument said of itself when it was last identified."""
+        self.clock_drift: float | None = None
+        """Seconds that its clock was last seen ahead of the gateway's; None where it was not compared."""
         self.variant = ""
         """Which of its driver's variants it is; empty where there are none."""
 
@@ -154,6 +157,7 @@ class DeviceHealth:
             "last_failure": None if self.last_failure is None else self.last_failure.value,
             "identity": self.identity,
             "variant": self.variant,
+            "clock_drift": self.clock_drift,
         }
 
     def _become(self, state: DeviceState, mono: float) -> None:

@@ -129,6 +129,8 @@ class Group:
     """Each with its body (encoding.encode_event), so that one that cannot be written is refused before it is here."""
     alarm_states: dict[str, bytes] = field(default_factory=dict)
     record_keys: dict[str, RecordKey] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    """What instruments were last known to be set to, by name."""
     configurations: list[tuple[int, Configuration]] = field(default_factory=list)
     """Each with the time of its application (UTC ns)."""
     gaps: list[tuple[int, Gap]] = field(default_factory=list)
@@ -145,6 +147,7 @@ class Group:
             or self.events
             or self.alarm_states
             or self.record_keys
+            or self.settings
             or self.configurations
             or self.gaps
             or self.cursors

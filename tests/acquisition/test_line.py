@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, Wron
 from labmon.health.line import LineHealth
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
+from labmon.model.event import EventKind
 from labmon.model.exchange import Column, Exchange, Layout
 from labmon.model.reading import reason_code
 
@@ -97,6 +99,8 @@ class Recorder:
     def __init__(self) -> None:
         self.exchanges: list[tuple[float, Exchange]] = []
         self.conditions: list[tuple[str, bool]] = []
+        self.settings: dict[str, str] = {}
+        self.events: list[tuple[EventKind, str, str]] = []
 
     def accept(self, exchange: Exchange, key: str | None = None) -> None:
         self.exchanges.append((asyncio.get_running_loop().time(), exchange))
@@ -116,6 +120,18 @@ class Recorder:
 
     def last_record(self, query: str) -> tuple[int, str] | None:
         return None
+
+    remembers = True
+
+    def setting(self, name: str) -> str | None:
+        return self.settings.get(name)
+
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.settings |= settings or {}
+        if detail:
+            self.events.append((kind, device, detail))
 
     def good(self, device: str) -> list[float]:
         return [

@@ -123,6 +123,7 @@ def test_counters_as_data() -> None:
         "last_failure": "silent",
         "identity": "GMP251",
         "variant": "v2",
+        "clock_drift": None,
     }
     assert orjson.loads(orjson.dumps(found)) == found
 
