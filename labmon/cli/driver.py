@@ -6,6 +6,7 @@ import click
 
 from labmon.cli.driver_check import check_drivers
 from labmon.cli.driver_list import list_drivers
+from labmon.cli.driver_new import new_driver
 from labmon.cli.driver_probe import probe_driver
 from labmon.cli.driver_show import show_driver
 from labmon.cli.driver_simulate import simulate_driver
@@ -25,6 +26,7 @@ for verb in (
     list_drivers,
     show_driver,
     check_drivers,
+    new_driver,
     probe_driver,
     test_drivers,
     simulate_driver,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
+from labmon.drivers.conditions import fields_of
 from labmon.drivers.driver import Settings
 from labmon.drivers.given import ParamValue, applies
 from labmon.drivers.setting import Setting
@@ -49,7 +50,7 @@ class CompiledGuard(_Asked):
         index = self._asking.index
         self._watch = [(name, index[name]) for name in guard.watch if name in index]
         self._expect = [
-            (one, index[one.field], test)
+            (one, index[next(fields_of(one))], test)
             for one in guard.expect
             if applies(one.when, setting.params)
             for test in meaning.tests([one], index, setting.params)
