@@ -45,6 +45,7 @@ def well_of(
     conditions: list[grammar.Condition] = [*query.bad_when]
     for channel in channels:
         conditions += [*channel.bad_when, *channel.warn_when]
+    conditions = [c for c in conditions if set(fields_of(c)) <= set(fields)]
     for _ in range(_ROUNDS):
         holding = [c for c in conditions if back.holds(c)]
         if not holding:
