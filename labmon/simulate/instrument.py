@@ -23,7 +23,7 @@ from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
 from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
-from labmon.simulate.raws import Asked, completed, shown, typed, well
+from labmon.simulate.raws import Asked, completed, shown, typed
 from labmon.simulate.registers import Registers
 from labmon.simulate.stored import Stored
 from labmon.simulate.words import Spoken
@@ -72,7 +72,7 @@ class Instrument:
             if raws:
                 exemplary.add(query.name)
             raws = completed(query.steps, raws)
-            self._start[query.name] = well(query, driver.file.queries[query.name], raws, self.params)
+            self._start[query.name] = query.well(raws)
         self._beside: dict[str, tuple[Sequence[Step], dict[str, Raw]]] = {}
         for what, asked in beside.items():
             if asked is not None:

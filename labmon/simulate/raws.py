@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from labmon.drivers import grammar
 from labmon.drivers.compile import CompiledDriver
-from labmon.drivers.conditions import FieldIndex, fields_of, mask_of, tests
 from labmon.drivers.examples import asked_of, payloads_of, target_of
-from labmon.drivers.given import ParamValue, applies, value_of
-from labmon.drivers.meaning import AnyField
-from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
 from labmon.links.errors import LinkError
 from labmon.model.reading import Raw
@@ -35,7 +29,6 @@ _NUMBERS = (
     "hex",
     "bcd",
 )
-_ROUNDS = 8
 
 
 class Asked(Protocol):
@@ -102,72 +95,6 @@ def _something(field: object) -> Raw:
     if type_ == "time":
         return int(time.time())
     return {"word": "A", "text": "x", "ascii": "x"}.get(type_)
-
-
-def well(
-    query: CompiledQuery, file: grammar.Query, raws: Mapping[str, Raw], params: Mapping[str, ParamValue]
-) -> dict[str, Raw]:
-    """The same raw values, changed so that no condition of the query makes a channel bad."""
-    found = dict(raws)
-    fields = {field.name: field for one in query.steps for field in one.fields}
-    index = FieldIndex(list(fields.values()))
-    wanted = [c for c in _conditions(file, params) if all(name in fields for name in fields_of(c))]
-    for _ in range(_ROUNDS):
-        values = [found.get(name) for name in index]
-        holding = [c for c in wanted if any(test(values) for test in tests([c], index, params))]
-        if not holding:
-            break
-        for condition in holding:
-            _break(condition, found, fields, params)
-    return found
-
-
-def _conditions(query: grammar.Query, params: Mapping[str, ParamValue]) -> list[grammar.Condition]:
-    channels = [c for c in query.channels if applies(c.when, params)]
-    everything: list[grammar.Condition] = [*query.bad_when, *(c for channel in channels for c in channel.bad_when)]
-    everything += [c for channel in channels for c in channel.warn_when]
-    return [c for c in everything if applies(c.when, params)]
-
-
-def _break(
-    condition: grammar.Condition, raws: dict[str, Raw], fields: Mapping[str, AnyField], params: Mapping[str, ParamValue]
-) -> None:
-    """Change a raw value so that the condition does not hold."""
-    for inner in condition.all or []:
-        if applies(inner.when, params):
-            _break(inner, raws, fields, params)
-            return
-    if condition.field is not None:
-        names = fields[condition.field].bits
-        raws[condition.field] = _other(condition, raws.get(condition.field), names, params)
-
-
-def _other(condition: grammar.Condition, raw: Raw, names: Mapping[str, int], params: Mapping[str, ParamValue]) -> Raw:
-    """A raw value for which the condition does not hold."""
-    word = raw if isinstance(raw, int) else 0
-    if condition.is_ is not None:
-        unwanted = _several(condition.is_, params)
-        return next((n for n in range(len(unwanted) + 1) if n not in unwanted), 0)
-    if condition.is_not is not None:
-        wanted = _several(condition.is_not, params)
-        return wanted[0] if wanted else raw
-    if condition.set is not None:
-        return word & ~mask_of(condition.set, names)
-    if condition.clear is not None:
-        return word | mask_of(condition.clear, names)
-    if condition.other_than_set is not None:
-        return word & mask_of(condition.other_than_set, names)
-    if condition.has is not None:
-        gone = {condition.has} if isinstance(condition.has, str) else set(condition.has)
-        return " ".join(w for w in str(raw or "").split() if w not in gone) or None
-    if condition.below is not None:
-        return math.ceil(condition.below)
-    return raw if condition.above is None else math.floor(condition.above)
-
-
-def _several(given: object, params: Mapping[str, ParamValue]) -> list[Raw]:
-    value = given if isinstance(given, list) else [value_of(given, params)]
-    return [v for v in value if isinstance(v, (int, float, str))]
 
 
 def typed(before: Raw, text: str) -> Raw:
