@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
 from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
+from labmon.simulate.manners import Manners
 from labmon.simulate.raws import Asked, completed, shown, typed
 from labmon.simulate.registers import Registers
 from labmon.simulate.stored import Stored
@@ -89,6 +90,7 @@ class Instrument:
         self.clock_offset = 0.0
         """Seconds by which the instrument's own clock is ahead."""
         self._modbus = framing.startswith("modbus-")
+        self.manners = Manners(driver.file, setting)
         self._registers = Registers(self._sources, self._may_write)
         self._spoken = Spoken(self._sources, payloads, driver)
         self.life = Life(driver, self.queries, self._start, exemplary, self.chance)
@@ -196,6 +198,7 @@ class Instrument:
     def advance(self, seconds: float) -> None:
         """Let so much time pass."""
         self.life.advance(seconds)
+        self.manners.advance(seconds)
         self._restarts_in = max(0.0, self._restarts_in - seconds)
         self._since_sample += seconds
         if self._since_sample >= self.sample:
@@ -211,6 +214,7 @@ class Instrument:
         """Be silent for so long, and then as just switched on: what was written is gone, and records where `lose`."""
         self._restarts_in = seconds
         self._registers.restart()
+        self.manners.restart()
         self._since_sample = 0.0
         if lose:
             for stored in self.stored.values():
@@ -270,15 +274,24 @@ class Instrument:
             return False
         if unit is not None:
             return unit == self.unit
-        return body in self._spoken.known()
+        return self.manners.hears(body, body in self._spoken.known())
 
-    def known(self) -> Collection[bytes]:
+    def known(self) -> Set[bytes]:
         """The text requests that it understands, as they stand on the wire."""
-        return self._spoken.known()
+        return self._spoken.known() | self.manners.frames.keys()
+
+    @property
+    def echoes(self) -> bool:
+        """Whether it repeats each character as it comes."""
+        return self.manners.characters
 
     def answer(self, body: bytes) -> bytes | None:
         """The reply's PDU, or its whole frame on a text line."""
-        return self._registers.answer(body) if self._modbus else self._spoken.answer(body)
+        if self._modbus:
+            return self._registers.answer(body)
+        if (said := self.manners.answer(body)) is not None or body not in self._spoken.known():
+            return said
+        return self._spoken.answer(body)
 
     def refusal(self, body: bytes) -> bytes:
         """The reply by which it refuses: a Modbus exception, or an error that the driver file shows."""
@@ -338,7 +351,8 @@ def framing_of(framing: str, instruments: Sequence[Instrument]) -> Framing:
         return Ascii()
     if framing == "modbus-tcp":
         return Tcp()
-    return TextFraming(lambda: {frame for one in instruments for frame in one.known()})
+    echoes = any(one.echoes for one in instruments)
+    return TextFraming(lambda: {frame for one in instruments for frame in one.known()}, echoes=echoes)
 
 
 def instruments_of(plan: LinePlan, sample: float = SAMPLE) -> Made:

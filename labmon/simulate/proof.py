@@ -19,6 +19,7 @@ from labmon.links.errors import LinkError
 from labmon.links.link import Link, Request
 from labmon.links.opening import Framing, make_link
 from labmon.simulate.line import PtyLine, TcpLine
+from labmon.simulate.manners import Manners
 from labmon.simulate.replay import Played, Player, transposed
 
 AT_ONCE = 8
@@ -81,7 +82,12 @@ def played_in(driver: CompiledDriver, example: grammar.Example) -> Iterator[tupl
 
 
 async def _tried(driver: CompiledDriver, example: grammar.Example, framing: str, exchanges: list[Played]) -> list[str]:
-    player = Player(exchanges, tagged=framing == "modbus-tcp")
+    try:
+        manners = Manners(driver.file, driver.setting(framing, example.address, example.params))
+    except ValueError as error:
+        return [str(error)]
+    tagged = framing == "modbus-tcp"
+    player = Player(exchanges, tagged=tagged, around=manners.frames, echoes=manners.characters)
     with tempfile.TemporaryDirectory(prefix="labmon-") as folder:
         line = TcpLine(player) if framing == "modbus-tcp" else PtyLine(player, Path(folder) / "port")
         await line.start()

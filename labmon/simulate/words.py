@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 from labmon.drivers.compile import CompiledDriver
@@ -46,7 +46,7 @@ class Spoken:
         self._known: dict[bytes, Text | Untold] | None = None
         self._shown = [payload for several in payloads.values() for payload in several]
 
-    def known(self) -> Collection[bytes]:
+    def known(self) -> Set[bytes]:
         """Requests as they stand on the wire."""
         return self._texts().keys()
 
@@ -66,7 +66,9 @@ class Spoken:
             return None
         for steps, raws in self._sources():
             if wanted in steps:
-                return wanted.framed(self._payload(wanted, raws))
+                said = wanted.framed(self._payload(wanted, raws))
+                # What it repeats character by character went out as the characters came.
+                return said.removeprefix(frame) if wanted.frame.echo == "characters" else said
         return None
 
     def _payload(self, one: Text, raws: Mapping[str, Raw]) -> bytes:
