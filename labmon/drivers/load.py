@@ -37,11 +37,11 @@ class DriverLoad:
 def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None, zone: str = "UTC") -> DriverLoad:
     """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
     if path.suffix == ".py" and text is None:
-        return _load_python(path, id_)
-    return _loaded(path, id_, text)
+        return _load_python(path, id_, zone)
+    return _loaded(path, id_, text, zone)
 
 
-def _load_python(path: FilePath, id_: str | None) -> DriverLoad:
+def _load_python(path: FilePath, id_: str | None, zone: str) -> DriverLoad:
     """A Python driver, by its id or else its file."""
     known = python_driver.entries()
     name = id_ or next((name for name, entry in known.items() if python_driver.path_of(entry) == path), "")
@@ -50,13 +50,14 @@ def _load_python(path: FilePath, id_: str | None) -> DriverLoad:
     source = python_driver.read(known[name])
     if source.driver is None:
         return DriverLoad(None, [source.mistake()])
-    return _loaded(path, name, source.header, source.driver.calls, source.text)
+    return _loaded(path, name, source.header, zone, source.driver.calls, source.text)
 
 
 def _loaded(
     path: FilePath,
     id_: str | None,
     text: str | None,
+    zone: str,
     calls: Mapping[str, Call] | None = None,
     source_text: str | None = None,
 ) -> DriverLoad:
