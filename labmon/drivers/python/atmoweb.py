@@ -224,7 +224,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.I)
 class Get:
     """One HTTP GET. The payload is the reply's body.
 
-    It is whole by its length or last chunk; where it says neither, when `wanted` is found in it, or the connection ends.
+    It is whole by its length or last chunk; where it says neither, when `wanted` is in it, or the connection ends.
     """
 
     def __init__(self, target: str, host: str, wanted: re.Pattern[bytes] | None = None) -> None:
