@@ -16,7 +16,7 @@ from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.moment import raws_of_time
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Step
+from labmon.drivers.steps import Step, Write, steps
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault
 from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
@@ -25,7 +25,7 @@ from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
 from labmon.simulate.manners import Manners
 from labmon.simulate.raws import Asked, completed, shown, typed
-from labmon.simulate.registers import Registers
+from labmon.simulate.registers import Registers, Written
 from labmon.simulate.stored import Stored
 from labmon.simulate.words import Spoken
 
@@ -48,6 +48,8 @@ class Instrument:
         grade: str = "A",
         state: str = "at-rest",
     ) -> None:
+        if driver.file.called:
+            raise ValueError(f"{driver.id} asks by functions in Python: no file says what its instrument answers")
         self.driver = driver
         self.fault = Fault()
         self.sample = sample
@@ -79,8 +81,19 @@ class Instrument:
             if asked is not None:
                 told, payloads[what] = shown(driver, what, asked, params)
                 self._beside[what] = asked.steps, completed(asked.steps, told)
-        self.stored = {q.name: Stored(q.way) for q in self.queries if q.way is not None}
+        records = {q.name: driver.file.queries[q.name].record for q in self.queries if q.way is not None}
+        self.stored = {
+            q.name: Stored(q.way, record)
+            for q in self.queries
+            if q.way is not None and (record := records[q.name]) is not None
+        }
         """The samples that it keeps, by query."""
+        self._pops = {
+            name: steps(record.queue.pop, setting)
+            for name, record in records.items()
+            if record is not None and record.queue is not None
+        }
+        """What takes the oldest sample of a query away."""
         self._now: dict[str, dict[str, Raw]] = {}
         self._bad: dict[str, str] = {}
         self._since_sample = 0.0
@@ -91,7 +104,7 @@ class Instrument:
         """Seconds by which the instrument's own clock is ahead."""
         self._modbus = framing.startswith("modbus-")
         self.manners = Manners(driver.file, setting)
-        self._registers = Registers(self._sources, self._may_write)
+        self._registers = Registers(self._sources, self._write)
         self._spoken = Spoken(self._sources, payloads, driver)
         self.life = Life(driver, self.queries, self._start, exemplary, self.chance)
         self.life.room(grade, state)
@@ -173,8 +186,8 @@ class Instrument:
         Raises ValueError for a field that it does not have, and a value that the field cannot hold.
         """
         found = False
-        for steps, raws in [*self._beside.values(), *((q.steps, self._start[q.name]) for q in self.queries)]:
-            for one in steps:
+        for told, raws in [*self._beside.values(), *((q.steps, self._start[q.name]) for q in self.queries)]:
+            for one in told:
                 if any(f.name == field for f in one.fields):
                     changed = {**raws, field: typed(raws.get(field), raw)}
                     one.encode(changed)
@@ -220,6 +233,19 @@ class Instrument:
             for stored in self.stored.values():
                 stored.lose()
         self._moved()
+
+    def fill(self) -> int:
+        """Have stored so many samples that the next drops the oldest; how many. Raises ValueError without memory."""
+        if not self.stored:
+            raise ValueError("it stores no samples")
+        room = max(stored.room for stored in self.stored.values())
+        now, self.clock_offset = self.clock_offset, self.clock_offset - room * self.sample
+        for _ in range(room):
+            self.clock_offset += self.sample
+            self._sampled()
+        self.clock_offset = now
+        self._moved()
+        return room
 
     def _moved(self) -> None:
         self._now.clear()
@@ -325,14 +351,19 @@ class Instrument:
         found += [(query.steps, self._current(query)) for query in self._order]
         return found
 
-    def _may_write(self, table: str, address: int, value: int) -> bool:
+    def _write(self, table: str, address: int, value: int) -> Written:
         """Whether the file declares this write; what it does is done."""
         self._now.clear()
-        return any(
-            getattr(one, "table", "") == table and getattr(one, "address", -1) == address and not one.fields
-            for steps, _ in self._sources()
-            for one in steps
-        )
+        for name, pops in self._pops.items():
+            if any(isinstance(o, Write) and (o.table, o.address, o.values) == (table, address, (value,)) for o in pops):
+                self.stored[name].pop()
+                return "done"
+        # Not by way of what the registers hold now: that changes with this write.
+        asked = [*(told for told, _ in self._beside.values()), *(query.steps for query in self.queries)]
+        for one in (one for several in asked for one in several):
+            if isinstance(one, Write) and one.table == table and 0 <= address - one.address < len(one.values):
+                return "kept"
+        return "refused"
 
 
 @dataclass(frozen=True, slots=True)
