@@ -52,7 +52,16 @@ from labmon.drivers.grammar_guards import (
     SelfTest,
     Variant,
 )
-from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
+from labmon.drivers.grammar_records import (
+    FieldRef,
+    Record,
+    RecordCheck,
+    RecordEntries,
+    RecordIndex,
+    RecordLogger,
+    RecordNumber,
+    RecordQueue,
+)
 from labmon.drivers.grammar_time import TimeParts, TimeSpec
 from labmon.drivers.grammar_wire import (
     Action,
@@ -108,7 +117,9 @@ __all__ = [
     "Query",
     "Record",
     "RecordCheck",
+    "RecordEntries",
     "RecordIndex",
+    "RecordLogger",
     "RecordNumber",
     "RecordQueue",
     "Request",
