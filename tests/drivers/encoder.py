@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from encoder_frames import as_bytes, filled, framed
+from encoder_repeat import expanded
 from ruamel.yaml import YAML
 
 SIZES = {"u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
@@ -147,6 +148,10 @@ class Composer:
                     shift = 8 if field.get("byte") == "high" else 0
                     number = number & ~(0xFF << shift) | (int(self.raws[name]) & 0xFF) << shift
                 registers[at] = number.to_bytes(2, endian)
+            elif "part" in field:
+                endian = "little" if order in ("BADC", "DCBA") else "big"
+                number = int.from_bytes(registers[at], endian) | int(self.raws[name]) << field["part"][0]
+                registers[at] = number.to_bytes(2, endian)
             else:
                 data = words(field["type"], order, self.raws[name], field.get("registers"))
                 for n in range(len(data) // 2):
@@ -174,9 +179,46 @@ class Composer:
         asked = self.finish(as_bytes(sent, binary), "request", end)
         if request.get("answer") == "none":
             return asked, b""
-        body = self.bytes_of(request) if binary else self.reply_of(request).encode("latin-1")
+        body = self.bytes_of(request) if binary else self.text_of(request).encode("latin-1")
         echo = asked if settings.get("echo", "none") not in ("none", False) else b""
         return asked, echo + self.finish(body, "reply", reply_end)
+
+    def text_of(self, request: dict[str, Any]) -> str:
+        if "columns" in request:
+            return self.columns_of(request)
+        return self.pattern_of(request) if "pattern" in request else self.reply_of(request)
+
+    def pattern_of(self, request: dict[str, Any]) -> str:
+        """A reply that a simple expression matches: literal text, backslashes, and a group for each field."""
+        text = self.value(request["pattern"])
+        for name, field in request["fields"].items():
+            group = re.escape(f"(?P<{name.replace('-', '_')}>")
+            text = re.sub(
+                rf"{group}(?:[^()\\]|\\.|\[[^]]*\]|\([^()]*\))*\)", self.written(field, self.raws[name]), text
+            )
+        return re.sub(r"\\(.)", r"\1", text)
+
+    def columns_of(self, request: dict[str, Any]) -> str:
+        """A reply in columns: each field at its own, or beside its text in the first free place."""
+        delimiter = request["columns"]["delimiter"]
+        delimiter = delimiter[0] if isinstance(delimiter, list) else delimiter
+        cells: dict[int, str] = {}
+        late = []
+        for name, field in request["fields"].items():
+            if name in self.raws and self.applies(field):
+                text = self.written(field, self.raws[name])
+                if "beside" in field:
+                    late.append((field["beside"], text))
+                else:
+                    cells[field["column"]] = text
+        for beside, text in late:
+            at = beside.get("first", 0)
+            while at in cells or at + beside.get("offset", 1) in cells:
+                at += beside.get("step", 1)
+            named = beside["text"]
+            cells[at] = named if isinstance(named, str) else named[0]
+            cells[at + beside.get("offset", 1)] = text
+        return str(delimiter).join(cells.get(n, "") for n in range(max(cells) + 1))
 
     def reply_of(self, request: dict[str, Any]) -> str:
         """The text of a reply, from its template; brackets of parameters and address are filled in first."""
@@ -194,8 +236,17 @@ class Composer:
 
     def bytes_of(self, request: dict[str, Any]) -> bytes:
         """The bytes of a binary reply: what is always the same, and the fields laid over it."""
-        fixed = filled(request.get("reply", ""), self.placeholder, True).replace("..", "00")
-        body = bytearray(bytes.fromhex(fixed))
+        placed: dict[str, int] = {}
+        body = bytearray()
+        for n, piece in enumerate(re.split(r"\{([a-z0-9-]+)\}", request.get("reply", request.get("starts", "")))):
+            if n % 2 and piece in request.get("fields", {}):
+                placed[piece] = len(body)
+                body += bytes(self.byte_length(request["fields"][piece]))
+            else:
+                text = filled(f"{{{piece}}}", self.placeholder, True) if n % 2 else piece
+                body += bytes.fromhex(text.replace("..", "00"))
+        if isinstance(request.get("bytes"), int) and not isinstance(request["bytes"], bool):
+            body += bytes(request["bytes"] - len(body))
         for name, field in request.get("fields", {}).items():
             if name not in self.raws or not self.applies(field):
                 continue
@@ -207,10 +258,20 @@ class Composer:
                 data = str(self.raws[name]).encode().ljust(field["length"], b"\0")
             else:
                 data = words(type_, order, self.raws[name])
-            at = self.value(field["at"])
+            at = placed.get(name, self.value(field.get("at")))
+            if "part" in field:
+                size = self.byte_length(field)
+                shifted = int(self.raws[name]) << field["part"][0] | int.from_bytes(body[at : at + size], "big")
+                data = shifted.to_bytes(size, "big")
             body.extend(bytes(max(0, at + len(data) - len(body))))
             body[at : at + len(data)] = data
         return bytes(body)
+
+    @staticmethod
+    def byte_length(field: dict[str, Any]) -> int:
+        return int(
+            field.get("length") or {"u8": 1, "i8": 1, "bit": 1}.get(field["type"], 2 * SIZES.get(field["type"], 1))
+        )
 
     def placeholder(self, name: str) -> Any:
         return self.address if name == "address" else self.params[name]
@@ -231,7 +292,11 @@ class Composer:
         if field["type"] == "number":
             return printed(raw, field.get("form", ""))
         if field["type"] == "hex":
-            digits = f"{raw:0{field.get('digits', 1)}x}"
+            if "as" in field:
+                order = self.value(field.get("order", self.document.get("order", "ABCD")))
+                digits = words(field["as"], order, raw).hex()
+            else:
+                digits = f"{raw:0{field.get('digits', 1)}x}"
             return digits if field.get("form") == "x" else digits.upper()
         if field["type"] == "time":
             return time.strftime(self.value(field["form"]), time.gmtime(raw))
@@ -265,5 +330,5 @@ def compose(document: dict[str, Any], example: dict[str, Any]) -> list[tuple[byt
 
 
 def read(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(path)
+    loaded: dict[str, Any] = expanded(YAML(typ="safe", pure=True).load(path))
     return loaded
