@@ -13,6 +13,7 @@ from labmon.acquisition.plan import LinePlan
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
+from labmon.drivers.moment import raws_of_time
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
 from labmon.model.reading import Raw
@@ -21,7 +22,7 @@ from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
 from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
-from labmon.simulate.raws import Asked, completed, shown, stamp, typed, well
+from labmon.simulate.raws import Asked, completed, shown, typed
 from labmon.simulate.registers import Registers
 from labmon.simulate.stored import Stored
 from labmon.simulate.words import Spoken
@@ -49,7 +50,7 @@ class Instrument:
         self.fault = Fault()
         self.sample = sample
         self.chance = chance or random.Random()
-        setting = driver.setting(framing, address, params)
+        setting = self._setting = driver.setting(framing, address, params)
         self.framing = framing
         self.unit = setting.address
         self.params = setting.params
@@ -69,7 +70,7 @@ class Instrument:
             if raws:
                 exemplary.add(query.name)
             raws = completed(query.steps, raws)
-            self._start[query.name] = well(query, driver.file.queries[query.name], raws, self.params)
+            self._start[query.name] = query.well(raws)
         self._beside: dict[str, tuple[Sequence[Step], dict[str, Raw]]] = {}
         for what, asked in beside.items():
             if asked is not None:
@@ -225,7 +226,7 @@ class Instrument:
                 raws = self._measured(query)
                 record = self.driver.file.queries[query.name].record
                 if record is not None:
-                    raws |= stamp(record.time, self.clock)
+                    raws |= raws_of_time(record.time, int(self.clock * 1e9), self._setting)
                 self.stored[query.name].add(raws)
 
     def _measured(self, query: CompiledQuery) -> dict[str, Raw]:
@@ -299,7 +300,8 @@ class Instrument:
     def _sources(self) -> Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]:
         found: list[tuple[Sequence[Step], Mapping[str, Raw]]] = []
         if self.driver.file.clock is not None and "clock" in self._beside:
-            self._beside["clock"][1].update(stamp(self.driver.file.clock.time, self.clock))
+            told = raws_of_time(self.driver.file.clock.time, int(self.clock * 1e9), self._setting)
+            self._beside["clock"][1].update(told)
         found += self._beside.values()
         found += [(query.steps, self._current(query)) for query in self._order]
         return found
