@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labmon.acquisition.plan import LinePlan
+from labmon.drivers import grammar, meaning
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
@@ -50,10 +51,11 @@ class Instrument:
         self.fault = Fault()
         self.sample = sample
         self.chance = chance or random.Random()
-        setting = self._setting = driver.setting(framing, address, params)
+        setting = driver.setting(framing, address, params)
         self.framing = framing
         self.unit = setting.address
         self.params = setting.params
+        self._setting = setting
         self.queries: list[CompiledQuery] = driver.queries(framing, address, params)
         self.identity: CompiledIdentity | None = driver.identity(framing, address, params)
         self.device_clock: CompiledClock | None = driver.clock(framing, address, params)
@@ -153,10 +155,11 @@ class Instrument:
     def sentinel(self, channel: str) -> str:
         """Let a channel say the first raw value that is none; the reason that it has. Raises ValueError without one."""
         query = self._query_of(channel)
-        source = next(c.from_ or c.id for c in self.driver.file.queries[query.name].channels if c.id == channel)
+        declared = next(c for c in self.driver.file.queries[query.name].channels if c.id == channel)
+        named = {source.field for source in meaning.sources(declared, self.params)}
         for one in query.steps:
             for field in one.fields:
-                if field.name == source and field.sentinels:
+                if field.name in named and field.sentinels:
                     reason = next(iter(field.sentinels.values()))
                     self.make_bad(channel, reason)
                     return reason
@@ -226,7 +229,7 @@ class Instrument:
                 raws = self._measured(query)
                 record = self.driver.file.queries[query.name].record
                 if record is not None:
-                    raws |= raws_of_time(record.time, int(self.clock * 1e9), self._setting)
+                    raws |= self._told_time(record.time)
                 self.stored[query.name].add(raws)
 
     def _measured(self, query: CompiledQuery) -> dict[str, Raw]:
@@ -238,6 +241,10 @@ class Instrument:
             elif spec.id in drawn and spec.id not in self.life.computed:
                 values[spec.id] = drawn[spec.id]
         return self._stamped(query, query.raws_of(values, self._start[query.name]))
+
+    def _told_time(self, spec: grammar.TimeSpec) -> dict[str, Raw]:
+        """The fields that tell its time now."""
+        return raws_of_time(spec, int(self.clock) * 1_000_000_000, self._setting)
 
     def _stamped(self, query: CompiledQuery, raws: dict[str, Raw]) -> dict[str, Raw]:
         """With the clock's time in every text field that is one."""
@@ -300,8 +307,7 @@ class Instrument:
     def _sources(self) -> Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]:
         found: list[tuple[Sequence[Step], Mapping[str, Raw]]] = []
         if self.driver.file.clock is not None and "clock" in self._beside:
-            told = raws_of_time(self.driver.file.clock.time, int(self.clock * 1e9), self._setting)
-            self._beside["clock"][1].update(told)
+            self._beside["clock"][1].update(self._told_time(self.driver.file.clock.time))
         found += self._beside.values()
         found += [(query.steps, self._current(query)) for query in self._order]
         return found
