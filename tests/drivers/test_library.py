@@ -69,7 +69,11 @@ def _queries(document: dict[str, Any], examples: list[dict[str, Any]]) -> list[s
         good = {id_ for readings in mine for id_, value in readings.items() if isinstance(value, (int, float))}
         for channel in query["channels"]:
             found += [f"an example in which {name}.{id_} has a value" for id_ in _ids(channel) if id_ not in good]
-        if _can_be_bad(query) and not any(isinstance(v, str) for readings in mine for v in readings.values()):
+        if (
+            not document.get("generic")
+            and _can_be_bad(query)
+            and not any(isinstance(v, str) for readings in mine for v in readings.values())
+        ):
             found.append(f"an example of query {name} in which the instrument has no value")
     return found
 
