@@ -324,7 +324,9 @@ def test_a_wrong_site_snippet_would_be_found(tmp_path: Path) -> None:
     assert site_errors(merged(only("yaml site"), {"users": [{"id": "a", "name": "A", "role": "boss"}]}), tmp_path)
 
 
-@pytest.mark.parametrize("block", of_kind("yaml driver", "yaml driver-text", "yaml driver-above"), ids=str)
+@pytest.mark.parametrize(
+    "block", of_kind("yaml driver", "yaml driver-text", "yaml driver-binary", "yaml driver-above"), ids=str
+)
 def test_whole_driver_snippets_go_into_service(block: Block) -> None:
     loaded = load_driver(Path("snippet.yaml"), "example/snippet", text=block.text)
     assert loaded.driver is not None, loaded.errors
@@ -357,6 +359,7 @@ def test_every_yaml_block_is_checked() -> None:
         "yaml driver-part",
         "yaml driver-text",
         "yaml driver-above",
+        "yaml driver-binary",
         "yaml driver-text-part",
     }
     known |= {"sh", "sh run", "text", "json", "python"}  # those of mqtt.md are run in tests/delivery

@@ -11,6 +11,7 @@ from typing import Any
 
 import encoder
 import pytest
+from encoder_values import expanded
 
 from labmon.drivers.load import load_driver
 
@@ -100,7 +101,7 @@ def _identity(document: dict[str, Any], examples: list[dict[str, Any]]) -> list[
 
 def whole(path: Path) -> dict[str, Any]:
     """A file with what it takes over from the one below it, by its own plain reading."""
-    document = encoder.read(path)
+    document: dict[str, Any] = expanded(encoder.read(path))
     below = document.get("extends")
     if below is None:
         return document
