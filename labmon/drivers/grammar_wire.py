@@ -151,7 +151,7 @@ class Action(Strict):
     reply: Sent | None = None
     """The whole reply that must come, as a template without fields. Neither reply nor until: nothing is awaited."""
     until: Text | None = None
-    """Regular expression that must be found in what comes; the bytes are sent again until it is."""
+    """Prompt: what comes must end with it (in a binary file, hex); the bytes are sent again until it does."""
     every: Pause | None = None
     """With `until`: how often it is sent."""
     at_most: Annotated[int, Limits(ge=1, le=100)] | None = None
@@ -290,7 +290,7 @@ class Request(Strict):
     reply: Sent | None = None
     """Text: the reply as a template; `{field}`, `[optional]`, a space stands for one or more. Binary: the whole reply
     as hex, `..` for any byte, `{field}` for a field. `{address}` and parameters are filled in."""
-    pattern: Sent | None = None
+    pattern: Given[Sent] | None = None
     """Text: the reply as a regular expression with one named group per field (hyphens become underscores)."""
     columns: Literal["fixed"] | Columns | None = None
     """Text: the reply in columns: between delimiters (`{delimiter: ","}`, fields by `column` or `beside`), or of fixed

@@ -44,7 +44,7 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
 def _load_python(path: FilePath, id_: str | None, zone: str) -> DriverLoad:
     """A Python driver, by its id or else its file."""
     known = python_driver.entries()
-    name = id_ or next((name for name, entry in known.items() if python_driver.path_of(entry) == path), "")
+    name = id_ or next((name for name, entry in known.items() if python_driver.path_of(entry) == path.absolute()), "")
     if name not in known:
         return DriverLoad(None, [ConfigError(str(path), 1, 1, "", f"no entry point of {python_driver.GROUP} names it")])
     source = python_driver.read(known[name])

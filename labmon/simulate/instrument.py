@@ -48,12 +48,12 @@ class Instrument:
         grade: str = "A",
         state: str = "at-rest",
     ) -> None:
-        if driver.file.called:
-            raise ValueError(f"{driver.id} asks by functions in Python: no file says what its instrument answers")
         self.driver = driver
         self.fault = Fault()
         self.sample = sample
         self.chance = chance or random.Random()
+        if driver.file.called:
+            raise ValueError(f"{driver.id} is asked in Python: what it answers cannot be made of its header alone")
         setting = driver.setting(framing, address, params)
         self.framing = framing
         self.unit = setting.address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,7 +9,6 @@ from labmon.drivers import grammar
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
 from labmon.drivers.text_step import sendable, text_step
-from labmon.links.pattern import Pattern
 
 AWAKE = 2.0
 """Seconds after which an instrument that is not asked sleeps again."""
@@ -90,20 +88,10 @@ def _said(actions: Sequence[grammar.Action], setting: Setting) -> dict[bytes, by
         if action.send is None or not applies(action.when, setting.params):
             continue
         if action.until is not None:
-            found[sendable(action.send, setting)] = prompt(action.until)
+            found[sendable(action.send, setting)] = sendable(action.until, setting)
             continue
         answer: Literal["none"] | None = "none" if action.reply is None else None
         request = grammar.Request.model_construct(send=action.send, reply=action.reply, answer=answer, fields={})
         step = text_step(request, {}, setting)
         found[step.request.encode(0)] = step.framed(step.encode({}))
     return found
-
-
-def prompt(expression: str) -> bytes:
-    """A text in which the regular expression is found. Raises ValueError where none is known."""
-    plain = re.sub(r"[\^$]|\((?:\?:)?|\)", "", re.sub(r"\\(.)", r"\1", expression))
-    first = plain.split("|")[0]
-    for text in (first, plain, re.sub(r"[?*+]", "", first)):
-        if text and Pattern(expression.encode("latin-1")).search(text.encode("latin-1")) is not None:
-            return text.encode("latin-1")
-    raise ValueError(f"no text is known in which {expression} is found")

@@ -127,7 +127,7 @@ async def _asked(
     unfinished = player.unfinished()
     if failure != example.fails:
         if unfinished is not None:
-            return [unfinished]
+            return [f"{unfinished} ({failure}: {told})" if told else unfinished]
         wanted = f"instead of {example.fails}" if example.fails else "instead of readings"
         return [f"{failure} ({told}) {wanted}" if failure else f"does not fail as {example.fails}"]
     return problems + ([unfinished] if unfinished is not None else [])

@@ -14,7 +14,6 @@ from labmon.links.errors import LinkError
 from labmon.links.opening import make_link
 from labmon.simulate.instrument import Instrument, framing_of
 from labmon.simulate.line import Instruments, PtyLine
-from labmon.simulate.manners import prompt
 from labmon.simulate.proof import prove
 
 HEAD = """\
@@ -49,7 +48,7 @@ SESSION = (
 frame: {end: "\\r"}
 session:
   open: [{wait: 10 ms}, flush, {send: "CR", reply: "CC"}]
-  wake: [{send: "?", until: "\\\\*", every: 50 ms, at-most: 10}]
+  wake: [{send: "?", until: "*", every: 50 ms, at-most: 10}]
   close: [{send: "CQ", reply: "CF"}]
 """
     + ASKED.replace("GOT", "W +0012.50\\r")
@@ -140,16 +139,3 @@ async def test_only_the_selected_unit_answers(tmp_path: Path) -> None:
     finally:
         await link.close()
         await line.stop()
-
-
-@pytest.mark.parametrize(
-    ("expression", "text"),
-    [(r"\*", b"*"), ("OK|READY", b"OK"), (r"CC\r", b"CC\r"), ("^>$", b">")],
-)
-def test_a_prompt_is_what_is_looked_for(expression: str, text: bytes) -> None:
-    assert prompt(expression.encode().decode("unicode_escape") if "\\r" in expression else expression) == text
-
-
-def test_a_prompt_that_nobody_can_say() -> None:
-    with pytest.raises(ValueError, match="no text is known"):
-        prompt("[0-9]{3}")

@@ -107,12 +107,12 @@ examples:
         got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"Temp1Read\": 37.02}"
     readings: {temperature: 37.02}
   - query: temperature
-    doc: No braces, no quotes, no length; the end of the connection ends it.
+    doc: No braces, no quotes, a comma too many, and no length.
     origin: {composed: from what the public client takes apart}
     raws: {}
     exchanges:
       - sent: "GET /atmoweb?Temp1Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
-        got: "HTTP/1.0 200 OK\r\n\r\nTemp1Read: 36.9"
+        got: "HTTP/1.0 200 OK\r\n\r\nTemp1Read: 36.9,\r\n"
     readings: {temperature: 36.9}
   - query: temperature
     doc: In chunks.
@@ -213,6 +213,87 @@ examples:
       - sent: "GET /atmoweb?O2Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
         got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\nO2Read=20.7"
     readings: {o2: 20.7}
+  - query: humidity
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {humidity: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?HumRead= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"HumRead\": N/A}"
+    readings: {humidity: not-available (N/A)}
+  - query: humidity
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {humidity: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?HumRead= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"HumRead\": N/D}"
+    readings: {humidity: not-available (N/D)}
+  - query: humidity
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {humidity: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?HumRead= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"HumRead\": unknown}"
+    readings: {humidity: not-available (unknown)}
+  - query: co2
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {co2: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?CO2Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"CO2Read\": N/A}"
+    readings: {co2: not-available (N/A)}
+  - query: co2
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {co2: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?CO2Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"CO2Read\": N/D}"
+    readings: {co2: not-available (N/D)}
+  - query: co2
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {co2: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?CO2Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"CO2Read\": unknown}"
+    readings: {co2: not-available (unknown)}
+  - query: o2
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {o2: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?O2Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"O2Read\": N/A}"
+    readings: {o2: not-available (N/A)}
+  - query: o2
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {o2: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?O2Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"O2Read\": N/D}"
+    readings: {o2: not-available (N/D)}
+  - query: o2
+    doc: No value.
+    origin: {composed: from what the public client takes apart}
+    params: {o2: true}
+    raws: {}
+    exchanges:
+      - sent: "GET /atmoweb?O2Read= HTTP/1.1\r\nHost: atmoweb\r\nAccept: */*\r\n\r\n"
+        got: "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n{\"O2Read\": unknown}"
+    readings: {o2: not-available (unknown)}
 """
 
 _VALUE = r"""["']?\s*[:=]\s*(?:"(?P<quoted>[^"\r\n]{0,60})"|(?P<bare>[^,}\]\r\n"]{0,60}))"""
