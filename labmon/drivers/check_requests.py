@@ -39,7 +39,10 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
     is_text = setting.framing in ("text", "binary")
     if request.wait is not None:
         return
-    if is_text is not (request.send is not None):
+    if request.listen is not None and not is_text:
+        report((*path, "listen"), "only a device that speaks text or binary is listened to", at_key=True)
+        return
+    if is_text is not (request.send is not None or request.listen is not None):
         report(path, f"a device that speaks {setting.framing} is asked with {'send' if is_text else 'read or write'}")
         return
     if request.read == "identification" and not request.fields:
@@ -52,6 +55,8 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
         return
     if request.send is not None:
         _text(path, request, setting, report)
+    elif request.listen is not None:
+        _form(path, request, setting, report)
     elif request.write is not None:
         _write(path, request, setting, report)
     elif request.read != "identification":
@@ -59,7 +64,7 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
 
 
 def _field(path: Path, field: grammar.Field, request: grammar.Request, setting: Setting, report: Report) -> bool:
-    textual = request.send is not None or request.read == "identification"
+    textual = request.send is not None or request.listen is not None or request.read == "identification"
     allowed = ("text",) if request.read == "identification" else _TEXTS if textual else _WORDS
     if request.read in ("coils", "discrete"):
         allowed = ("bit",)
@@ -85,7 +90,7 @@ def _field(path: Path, field: grammar.Field, request: grammar.Request, setting: 
 def _needed(field: grammar.Field, request: grammar.Request) -> str | None:
     if request.read == "identification":
         return "object" if field.object is None else None
-    if request.send is not None:
+    if request.send is not None or request.listen is not None:
         return "form" if field.type == "time" and field.form is None else None
     if field.at is None:
         return "at"
@@ -103,6 +108,10 @@ def _text(path: Path, request: grammar.Request, setting: Setting, report: Report
     except ValueError as error:
         report((*path, "send"), str(error))
         return
+    _form(path, request, setting, report)
+
+
+def _form(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
     if setting.binary and request.reply is not None and request.fields:
         report((*path, "fields"), "the reply is given whole, so it has no fields", at_key=True)
         return

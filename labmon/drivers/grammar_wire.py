@@ -232,7 +232,7 @@ class Merge(Strict):
 
 
 class Request(Strict):
-    """One request and where its reply holds values. Exactly one of read, write, send and wait."""
+    """One request and where its reply holds values. Exactly one of read, write, send, listen and wait."""
 
     read: Literal["coils", "discrete", "holding", "input", "identification"] | None = None
     """The table that is read (function codes 1 to 4), or the device identification (0x2B/0x0E)."""
@@ -266,6 +266,9 @@ class Request(Strict):
     """The instrument answers nothing to this request: none is awaited, and what comes all the same is dropped."""
     wait: Pause | None = None
     """Nothing is asked, for so long: an instrument needs its time before the next request."""
+    listen: Literal[True] | None = None
+    """Text or binary, in a query of kind stream: nothing is asked. Each frame that comes by itself, is delimited as
+    `frame` says of replies and fits the form given here is one set of values."""
     fields: dict[Id, Field] = {}
     """Where values stand in the reply."""
     changes: bool | None = None
@@ -286,9 +289,9 @@ class Request(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Request:
-        kinds = [k for k in ("read", "write", "send", "wait") if getattr(self, k) is not None]
+        kinds = [k for k in ("read", "write", "send", "wait", "listen") if getattr(self, k) is not None]
         if len(kinds) != 1:
-            raise ValueError("a request is exactly one of read, write, send and wait")
+            raise ValueError("a request is exactly one of read, write, send, listen and wait")
         kind = "identification" if self.read == "identification" else kinds[0]
         if extra := sorted(_key(e) for e in self.model_fields_set - _ALLOWED[kind]):
             raise ValueError(f"{', '.join(extra)} has no place in this kind of request")
@@ -304,6 +307,7 @@ _ALLOWED = {
     "write": {"write", "at", "value", "values", "type", "order", "timeout", "after", "when"},
     "send": _ASKED | {"send", "reply", "pattern", "answer", "fields", "changes"},
     "wait": {"wait", "when"},
+    "listen": {"listen", "reply", "pattern", "columns", "bytes", "starts", "fields", "when"},
 }
 """Kind of request -> the keys that it may have."""
 REPLIES = ["reply", "pattern"]
@@ -339,7 +343,14 @@ def _send(request: Request) -> None:
         raise ValueError(f"a text request gives exactly one of {' and '.join(REPLIES)}")
 
 
-_CHECKS: dict[str, Callable[[Request], None]] = {"read": _read, "write": _write, "send": _send}
+def _listen(request: Request) -> None:
+    if sum(getattr(request, name) is not None for name in REPLIES) != 1:
+        raise ValueError(f"a request that listens gives exactly one of {' and '.join(REPLIES)}")
+    if not request.fields:
+        raise ValueError("a request that listens has fields")
+
+
+_CHECKS: dict[str, Callable[[Request], None]] = {"read": _read, "write": _write, "send": _send, "listen": _listen}
 
 
 def _key(name: str) -> str:

@@ -10,7 +10,7 @@ from labmon.drivers import grammar
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting, sentinels_of
 from labmon.drivers.template import TextField
-from labmon.drivers.text_step import Text, Untold, text_step
+from labmon.drivers.text_step import Text, Untold, listen_step, text_step
 from labmon.drivers.words import BitBlock, WordBlock, WordField, registers_of
 from labmon.links import modbus, pdu
 from labmon.links.errors import Garbled
@@ -115,6 +115,8 @@ def steps(request: grammar.Request, setting: Setting) -> list[Step]:
         return []
     if request.send is not None:
         return [text_step(request, fields, setting)]
+    if request.listen is not None:
+        return [listen_step(request, fields, setting)]
     if not isinstance(setting.address, int):
         raise ValueError("a Modbus device needs a unit id as its address")  # noqa: TRY004
     if request.write is not None:
