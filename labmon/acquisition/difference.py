@@ -145,6 +145,8 @@ def _device(old: DevicePlan, new: DevicePlan) -> Iterator[str]:
         yield "params"
     if old.timeout != new.timeout:
         yield "timeout"
+    if old.set_clock != new.set_clock:
+        yield "set-clock"
     before, after = ([q.layout.query for q in d.queries] for d in (old, new))
     if before != after:
         yield "queries"

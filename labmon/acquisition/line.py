@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 
+from labmon.acquisition.guards import Errand, tell_identity, without_records, without_values
 from labmon.acquisition.listening import Listening
 from labmon.acquisition.normalise import failed, readings_of
 from labmon.acquisition.plan import LinePlan
@@ -21,6 +22,7 @@ from labmon.acquisition.polled import PolledDevice, PolledQuery, TimedLink
 from labmon.acquisition.recorder import Nobody, Recorder
 from labmon.acquisition.records import Records
 from labmon.drivers.driver import Answer, Turn, WrongInstrument
+from labmon.drivers.session import close_sessions
 from labmon.health.line import LineHealth
 from labmon.links.errors import Garbled, LinkError, LinkLost, Refused, Silent
 from labmon.links.link import Link
@@ -33,6 +35,10 @@ PROBE_SHARE = 0.1
 PROBE_WAITS = 1.0
 """Seconds that a probe that is due lets polls go first."""
 REOPEN = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+RETRY = 30.0
+"""Seconds after which an instrument that did not say how it is set, or what its clock shows, is asked for it again."""
+ERRAND_WAITS = 5.0
+"""On a full line, settings and clocks of instruments are asked so many seconds after queries of the same time."""
 UNREACHED = (10, 11)
 """Modbus exceptions by which a gateway says that the unit itself did not answer."""
 
@@ -83,6 +89,7 @@ class Line:
             self._broken()
             raise
         finally:
+            await close_sessions(self.link)
             await self.link.close()
 
     def abandon(self) -> None:
@@ -123,13 +130,17 @@ class Line:
             await self._probe(device)
         elif self.listening is not None and poll in device.streams:
             await self.listening.look_after(poll)
-        else:
+        elif isinstance(poll, PolledQuery):
             await self._poll(poll)
+        elif poll is not None:
+            await self._errand(device, poll)
+        device.health.retries += device.link.retries
+        device.link.retries = 0
 
-    def _next(self) -> tuple[PolledDevice, PolledQuery | None, float]:
+    def _next(self) -> tuple[PolledDevice, PolledQuery | Errand | None, float]:
         """The poll that is due and has waited longest for its priority, else the next; or the earliest probe."""
         now = self.clock()
-        best: tuple[PolledDevice, PolledQuery | None, float] | None = None
+        best: tuple[PolledDevice, PolledQuery | Errand | None, float] | None = None
         first = (True, math.inf)
         for device in self.devices:
             for poll in device.streams:
@@ -145,6 +156,10 @@ class Line:
                 rank = (True, poll.due) if poll.due > now else (False, poll.due + poll.plan.waits)
                 if rank < first:
                     first, best = rank, (device, poll, poll.due)
+            for errand in device.errands:
+                rank = (True, errand.due) if errand.due > now else (False, errand.due + ERRAND_WAITS)
+                if rank < first:
+                    first, best = rank, (device, errand, errand.due)
         if best is None:
             raise ValueError(f"line {self.plan.id} has nothing to poll")
         return best
@@ -170,7 +185,7 @@ class Line:
         self._told_opening = True
         now = self.clock()
         for device in self.devices:
-            device.forget_identity()
+            device.forget_identity(now)
             if self._reopens:
                 device.probe_at = now
                 for poll in device.polls:
@@ -221,7 +236,7 @@ class Line:
         self._reopen_at = now + REOPEN[min(self._reopens, len(REOPEN) - 1)]
         self._reopens += 1
         for device in self.devices:
-            device.forget_identity()
+            device.forget_identity(now)
             for poll in device.queries:
                 if poll is not skip:
                     poll.pass_over(now)
@@ -236,7 +251,7 @@ class Line:
         if poll.records is not None and (wait := poll.records.wait(self.recorder, started)):
             self._wait_for_disk(poll, poll.records, started, wait)
             return
-        if not await self.identify(device):
+        if not await self.identify(device) or not await self.guarded(device):
             if self.link.is_open and not device.resting:
                 device.health.missed(poll.advance(self.clock()))
                 self.fail(poll, device.reason)
@@ -305,14 +320,40 @@ class Line:
             device.reason = self.internal(device, "identity", error).reason
             return False
         self._success(device, self.clock() - started)
-        device.identified = True
-        device.wrong = ""
         self.recorder.condition(alarm, False, found.text)
+        tell_identity(self.recorder, device.plan.id, found)
         if (device.health.identity, device.health.variant) != found:
             variant = f", variant {found.variant}" if found.variant else ""
             log.info("line %s: device %s: identified as %s%s", self.plan.id, device.plan.id, found.text, variant)
             device.health.identity = found.text
-        device.become(found.variant)
+        device.identified_as(found.variant, self.clock())
+        return True
+
+    async def guarded(self, device: PolledDevice) -> bool:
+        """Whether it is known how the device is set; asked after each (re)connect, before the first query."""
+        return device.guard is None or device.guard.known or await self._errand(device, device.guard)
+
+    async def _errand(self, device: PolledDevice, errand: Errand) -> bool:
+        """Ask the device for something besides its queries; False when there was no answer."""
+        started = self.clock()
+        try:
+            await errand.run(device.link, self.recorder)
+        except LinkLost as error:
+            self._lost(error)
+            return False
+        except LinkError as error:
+            await self._failure(device, error, started)
+            device.reason = error.reason
+            if device.tired and not device.resting:
+                self._rest(device, None)
+            errand.due = self.clock() + min(errand.every, RETRY)
+            return False
+        except Exception as error:  # noqa: BLE001 - as in _ask
+            device.reason = self.internal(device, type(errand).__name__, error).reason
+            errand.due = self.clock() + errand.every
+            return False
+        self._success(device, self.clock() - started)
+        errand.due = self.clock() + errand.every
         return True
 
     def internal(self, device: PolledDevice, what: str, error: Exception) -> LinkError:
@@ -376,17 +417,23 @@ class Line:
                 self.fail(other, reason_text(Reason.RESTING, last))
 
     async def _probe(self, device: PolledDevice) -> None:
-        """One short question: the identity where there is one, else the first query. Every third is of full length."""
+        """One short question: identity or settings where they are not known, else the first query.
+
+        Every third is of full length.
+        """
         started = self.clock()
         device.link.cap = device.next_probe()
         device.health.probed()
         # Reading a record may have an effect; what it says counts only in its turn.
         poll = next((p for p in device.polls if p.records is None), device.polls[0])
         try:
-            if not device.identified:
-                await self.identify(device)
+            if not device.identified or (device.guard is not None and not device.guard.known):
+                await (self.guarded(device) if device.identified else self.identify(device))
                 if device.resting and self.link.is_open:
-                    self._rest_on(device, started)
+                    if device.failures:
+                        self._rest_on(device, started)
+                    else:
+                        self._success(device, self.clock() - started)  # it is alive and said no
                 return  # it answered: its polls are due now
             outcome = await self._ask(device, poll)
         finally:
@@ -417,6 +464,10 @@ class Line:
         """Make readings of an answer; `received` (UTC ns): when it came, if not now."""
         flags = self.recorder.flags(poll.device.plan.id)
         try:
+            if (guard := poll.device.guard) is not None and guard.wrong:
+                answer = without_values(answer, Reason.WRONG_MODE, guard.wrong)
+            elif answer.signs and (still := poll.signs.still(answer.signs, self.clock())):
+                answer = without_values(answer, Reason.NOT_RELIABLE, still)
             exchange = readings_of(poll.plan, answer, received or time.time_ns(), flags)
             exchange.skipped = poll.skipped
             self.recorder.accept(exchange)
@@ -431,6 +482,8 @@ class Line:
         if records is None:
             raise TypeError(f"query {poll.plan.query.name} reads no records")
         flags, received = self.recorder.flags(poll.device.plan.id), time.time_ns()
+        if (guard := poll.device.guard) is not None and guard.wrong:
+            turn = without_records(turn, Reason.WRONG_MODE, guard.wrong)
         try:
             more = records.take(turn, self.recorder, started, received, flags, poll.skipped)
             if poll.failed and turn.shown is not None:

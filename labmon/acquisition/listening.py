@@ -86,14 +86,14 @@ class Listening:
             stream.heard_at = stream.next_at = now
             stream.waiting, stream.silences = None, 0
             stream.plan_look()
-            if not stream.poll.device.identified:
+            if not stream.poll.device.known:
                 stream.poll.due = now
 
     async def look_after(self, poll: PolledQuery) -> None:
         """What is due of a query: to identify its device, to make a reading of what waits, to tell its silence."""
         stream, device, now = self._streams[id(poll)], poll.device, self._line.clock()
-        if not device.identified and not device.resting:
-            if await self._line.identify(device):
+        if not device.known and not device.resting:
+            if await self._line.identify(device) and await self._line.guarded(device):
                 stream.plan_look()
             elif self._line.link.is_open and not device.resting:
                 self._line.fail(poll, device.reason)
@@ -133,13 +133,13 @@ class Listening:
         device = stream.poll.device
         now = self._line.clock()
         try:
-            device.health.heard(stream.waiting is not None or not device.identified, now)
+            device.health.heard(stream.waiting is not None or not device.known, now)
             stream.heard_at, stream.silences = now, 0
             self._line.answered()
             if not device.polls and not device.told_alive:
                 device.told_alive = True
                 self._line.recorder.condition(f"{device.plan.id}.dead", False, "heard")
-            if not device.identified:
+            if not device.known:
                 return
             stream.waiting = payload, time.time_ns()
             if now >= stream.next_at - EARLY * stream.poll.plan.every:

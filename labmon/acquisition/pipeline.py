@@ -15,6 +15,7 @@ from labmon.model.exchange import Exchange, Layout
 from labmon.model.reading import Flag
 
 log = logging.getLogger("labmon.alarms")
+records = logging.getLogger("labmon.line")
 
 
 class Journal(Protocol):
@@ -29,8 +30,9 @@ class Journal(Protocol):
         events: Sequence[Event] = (),
         alarm_states: Mapping[str, bytes] | None = None,
         record_keys: Mapping[str, RecordKey] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """Take events, alarm states and keys of records into the open group."""
+        """Take events, alarm states, keys of records and settings of instruments into the open group."""
         ...
 
     def flush(self) -> None:
@@ -60,7 +62,9 @@ class Pipeline:
         journal: Journal,
         live: Callable[[Exchange], None],
         records: Mapping[str, RecordKey] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        """`settings`: what instruments were last known to be set to; None while that is not known yet."""
         self.engine = engine
         self.journal = journal
         self.live = live
@@ -69,6 +73,9 @@ class Pipeline:
         self.polled = 0
         self.bad = 0
         self._records = dict(records or {})
+        self._settings = dict(settings or {})
+        self.remembers = settings is not None
+        """Whether it is known what the instruments were set to before."""
         self._watchers: list[Callable[[list[Event]], None]] = []
 
     def watch(self, callback: Callable[[list[Event]], None]) -> None:
@@ -153,6 +160,10 @@ class Pipeline:
         found = self._records.get(query)
         return None if found is None else (found.time, found.key)
 
+    def setting(self, name: str) -> str | None:
+        """What an instrument was last known to be set to, in this run or one before."""
+        return self._settings.get(name)
+
     def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
         """Records of a query were lost on their way to the disk: this was the last one before."""
         if last is None:
@@ -176,20 +187,37 @@ class Pipeline:
     def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
         """Records of an instrument are missing between two times (UTC ns); 0 where nobody knows how many."""
         device = layout.columns[0].device if layout.columns else ""
-        self.journal.gap(Gap(why, missing, missing * len(layout.columns), first, last, device))
+        gap = Gap(why, missing, missing * len(layout.columns), first, last, device)
+        records.warning("device %s: %s", device, gap.detail)
+        self.journal.gap(gap)
 
-    def told(self, device: str, detail: str) -> None:
-        """Something about a device that people should find in the journal."""
-        now = time.time_ns()
-        self._commit([Event(EventKind.DEVICE, now, now, detail=detail, device=device)])
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Journal what became of an instrument, in one commit with what is to be remembered of it.
 
-    def remember(self, states: Mapping[str, bytes]) -> None:
-        """Take up alarm states that could not be read at the start."""
+        Without a detail there is no event: it is only remembered.
+        """
+        if settings:
+            self._settings.update(settings)
+            self.journal.record(settings=settings)
+        if detail:
+            now = time.time_ns()
+            records.info("device %s: %s", device, detail)
+            where = self.engine.plant.devices.get(device)
+            area, line = (where.area, where.line) if where is not None else ("", "")
+            self._commit([Event(kind, now, now, detail[:1000], device=device, area=area, line=line)])
+
+    def remember(self, states: Mapping[str, bytes], settings: Mapping[str, str] | None = None) -> None:
+        """Take up alarm states and settings that could not be read at the start."""
+        if settings is not None:
+            self._settings = {**settings, **self._settings}
+            self.remembers = True
         self._commit(self.engine.remember(states, time.monotonic(), time.time_ns()))
 
     def save_all(self) -> None:
-        """Record the state of every alarm again: a new journal knows none of them."""
-        self.journal.record(alarm_states=self.engine.states())
+        """Record the state of every alarm and all settings again: a new journal knows none of them."""
+        self.journal.record(alarm_states=self.engine.states(), settings=self._settings)
 
 
 def _writable(event: Event) -> Event:

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Self
 
+from labmon.acquisition.guards import ClockErrand, Errand, GuardErrand, Signs
 from labmon.acquisition.plan import DevicePlan, QueryPlan
 from labmon.acquisition.records import Records
 from labmon.health.line import DeviceHealth
@@ -38,6 +39,7 @@ class TimedLink:
         self.fixed = fixed
         self.gap = gap
         self.stretch = 1.0
+        self.retries = 0
         self.cap = math.inf
 
     @property
@@ -102,6 +104,8 @@ class PolledQuery:
     due: float
     phase: float
     skipped: int = 0
+    signs: Signs = field(default_factory=Signs)
+    """Values that must change, as they were last seen."""
     records: Records | None = None
     """Of a query that reads stored records."""
     failed: bool = False
@@ -155,10 +159,18 @@ class PolledDevice:
     """Whether the alarm engine knows, since start, that it answers (an alarm may have been left active)."""
     asked: DevicePlan = field(init=False)
     """How it is asked now: its plan, or that of the variant that it is."""
+    guard: GuardErrand | None = field(init=False)
+    errands: list[Errand] = field(init=False)
+    """What is asked besides the queries: its settings, its clock."""
 
     def __post_init__(self) -> None:
         """Ask it plainly at first."""
-        self.asked = self.plan
+        self._ask_as(self.plan)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known who it is and how it is set, as far as it can be asked."""
+        return self.identified and (self.guard is None or self.guard.known)
 
     @property
     def resting(self) -> bool:
@@ -169,7 +181,7 @@ class PolledDevice:
     def starting(cls, plan: DevicePlan, link: TimedLink, health: DeviceHealth, now: float) -> Self:
         """A device at the start of its line: its queries spread over the first moments and over their intervals."""
         device = cls(plan, link, health)
-        device.forget_identity()
+        device.forget_identity(now)
         for query in plan.queries:
             share = zlib.crc32(query.layout.query.encode()) / 2**32
             first = now + min(FIRST, query.every) * share
@@ -187,17 +199,40 @@ class PolledDevice:
 
     def become(self, variant: str) -> None:
         """Ask from now on as the variant that it says it is; an empty one is the plain device."""
-        self.asked = self.plan.variants.get(variant, self.plan)
         self.health.variant = variant
-        for poll, query in zip(self.queries, self.asked.queries, strict=True):
+        asked = self.plan.variants.get(variant, self.plan)
+        if asked is self.asked:
+            return
+        for poll, query in zip(self.queries, asked.queries, strict=True):
             poll.plan = query
+            if poll.records is not None:
+                poll.records.read_as(query)
+        self._ask_as(asked)
 
-    def forget_identity(self) -> None:
-        """It has to be asked again who it is, where it can be, and where its records stand."""
+    def _ask_as(self, asked: DevicePlan) -> None:
+        self.asked = asked
+        self.guard = None if asked.guard is None else GuardErrand(asked.id, asked.guard)
+        self.errands = [] if self.guard is None else [self.guard]
+        if asked.clock is not None:
+            self.errands.append(ClockErrand(asked.id, asked.clock, asked.set_clock, self.health))
+
+    def forget_identity(self, now: float) -> None:
+        """It has to be asked again who it is, where it can be, how it is set, and where its records stand."""
         self.identified = self.plan.identity is None
         for poll in self.polls:
             if poll.records is not None:
                 poll.records.forget()
+        if self.guard is not None:
+            self.guard.known = False
+        for errand in self.errands:
+            errand.due = now if self.identified else math.inf
+
+    def identified_as(self, variant: str, now: float) -> None:
+        """It is the right instrument: what is asked besides its queries is due."""
+        self.identified, self.wrong = True, ""
+        self.become(variant)
+        for errand in self.errands:
+            errand.due = now
 
     def answered(self, seconds: float) -> None:
         """It answered after so many seconds: its failures are over."""
@@ -216,7 +251,7 @@ class PolledDevice:
         """Begin to rest."""
         self.rest = 0
         self.probe_at = now + RESTS[0]
-        self.forget_identity()
+        self.forget_identity(now)
         self.told_alive = False
 
     def rest_on(self, now: float) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from labmon.model.event import EventKind
 from labmon.model.exchange import Exchange, Layout
 
 
@@ -30,6 +32,15 @@ class Recorder(Protocol):
         """Time and key of the last record of a query that was journaled."""
         ...
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it is known what the instruments were set to before; not while the journal cannot be read."""
+        ...
+
+    def setting(self, name: str) -> str | None:
+        """What an instrument was last known to be set to, in this run or one before."""
+        ...
+
     def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
         """Records of a query were lost on their way to the disk: this was the last one before."""
         ...
@@ -51,8 +62,10 @@ class Recorder(Protocol):
         """Records of an instrument are missing between two times (UTC ns); 0 where nobody knows how many."""
         ...
 
-    def told(self, device: str, detail: str) -> None:
-        """Something about a device that people should find in the journal."""
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """An event of an instrument, with what is to be remembered of it in the same commit; no detail: no event."""
         ...
 
 
@@ -76,6 +89,15 @@ class Nobody:
         """None."""
         return None
 
+    @property
+    def remembers(self) -> bool:
+        """Nothing."""
+        return False
+
+    def setting(self, name: str) -> str | None:
+        """None."""
+        return None
+
     def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
         """Not told."""
 
@@ -94,5 +116,7 @@ class Nobody:
     def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
         """Not told."""
 
-    def told(self, device: str, detail: str) -> None:
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
         """Not told."""

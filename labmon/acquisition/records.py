@@ -30,6 +30,12 @@ PATIENCE = 60.0
 _NS = 1_000_000_000
 
 
+def _reader(plan: QueryPlan) -> RecordReader:
+    make = getattr(plan.query, "reader", None)
+    reader: RecordReader = NewestReader(plan.query.ask) if make is None else make()
+    return reader
+
+
 @dataclass(slots=True)
 class _Unstored:
     """Exchanges that are not known to be on the disk, by their numbers, and what was there before them."""
@@ -43,8 +49,7 @@ class Records:
     """The records of one query of one device. Nothing here waits."""
 
     def __init__(self, plan: QueryPlan) -> None:
-        make = getattr(plan.query, "reader", None)
-        self.reader: RecordReader = NewestReader(plan.query.ask) if make is None else make()
+        self.reader = _reader(plan)
         self.plan = plan
         self.last: Last | None = None
         """The last record that was taken."""
@@ -61,6 +66,10 @@ class Records:
         """When all that there was had been read (monotonic)."""
         self._usual: float | None = None
         """Seconds by which a record is old that was found in time: its sample, and what the two clocks differ."""
+
+    def read_as(self, plan: QueryPlan) -> None:
+        """Read them from now on as another variant of the instrument has them; what was taken stays known."""
+        self.plan, self.reader = plan, _reader(plan)
 
     def forget(self) -> None:
         """The connection is a new one."""

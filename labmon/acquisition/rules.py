@@ -44,6 +44,10 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
             rules.append(_technical(f"{device.id}.dead", device=device.id, off=SETTLED))
             if device.identity is not None:
                 rules.append(_technical(f"{device.id}.wrong-instrument", device=device.id))
+            if any(one.guard is not None for one in (device, *device.variants.values())):
+                rules.append(_technical(f"{device.id}.wrong-settings", device=device.id))
+            if any(one.clock is not None for one in (device, *device.variants.values())):
+                rules.append(_technical(f"{device.id}.clock-drift", device=device.id, inhibits=False))
     rules.append(_technical("gateway.journal", off=STEADY))
     rules.append(_technical("gateway.certificate"))
     rules.append(_technical("gateway.fault", off=STEADY))
@@ -59,7 +63,10 @@ def make_rules(site: Site, plan: Plan) -> list[Rule]:
     return rules
 
 
-def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0, off: float = 0.0) -> ConditionRule:
+def _technical(
+    alarm: str, *, line: str = "", device: str = "", on: float = 0.0, off: float = 0.0, inhibits: bool = True
+) -> ConditionRule:
+    """A condition of a line, of a device or of the gateway, which leaves what is below it without readings or not."""
     return ConditionRule(
         alarm=alarm,
         cls=AlarmClass.TECHNICAL,
@@ -67,7 +74,7 @@ def _technical(alarm: str, *, line: str = "", device: str = "", on: float = 0.0,
         off_delay=off,
         device=device,
         line="" if device else line,
-        inhibits=bool(device or line),
+        inhibits=inhibits and bool(device or line),
     )
 
 

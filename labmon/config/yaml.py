@@ -70,7 +70,7 @@ def load_model(
         loaded.errors += [loaded.error(p, "has no value", hint, at_key=True) for p in empty if p not in parsed.broken]
     if prepare is not None:
         prepare(parsed)
-        loaded.data = parsed.data
+        loaded.data, loaded.positions = parsed.data, parsed.positions
         if parsed.data is None:
             loaded.errors.sort()
             return loaded

@@ -147,10 +147,10 @@ class Daemon:
         )  # fmt: skip
 
     async def _assemble(self) -> None:
-        saved, records = await self.memory.at_start()
+        saved, records, settings = await self.memory.at_start()
         engine = AlarmEngine(self.loaded.rules, self.plant, saved, mono=time.monotonic(), now=time.time_ns())
         users = {user.id: user for user in self.site.users}
-        self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records)
+        self._pipeline = pipeline = Pipeline(engine, self.journal, self.outside.live, records, settings)
         self.commands = Commands(pipeline, users, self.plant)
         self.clock = ClockWatch(pipeline, self._clock_source, trusted(self.site), self._new_day)
         self.configured(caller())
@@ -163,7 +163,7 @@ class Daemon:
         self.plan.mark_overdue(day)
 
     async def _remember(self) -> None:
-        self.pipeline.remember(await self.memory.later())
+        self.pipeline.remember(*await self.memory.later())
         log.info("daemon: has taken up what the journal remembers")
 
     def _committed(self, first: int, last: int, events: list[tuple[int, Event]]) -> None:

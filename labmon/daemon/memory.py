@@ -1,4 +1,4 @@
-"""What the journal remembers of the run before: alarm states, and the last record of each query."""
+"""What the journal remembers of the run before: alarm states, the last record of each query, and settings."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ class Memory:
         self.complete = True
         self._journal = journal
 
-    async def at_start(self) -> tuple[dict[str, bytes], dict[str, RecordKey]]:
-        """Alarm states and last records of the run before; none where the journal cannot be read now."""
+    async def at_start(self) -> tuple[dict[str, bytes], dict[str, RecordKey], dict[str, str] | None]:
+        """Alarm states, last records and settings of the run before; none where the journal cannot be read now."""
+        journal = self._journal
         try:
             async with asyncio.timeout(READ):
-                return await self._journal.alarm_states(), await self._journal.latest_records()
+                return await journal.alarm_states(), await journal.latest_records(), await journal.settings()
         except (JournalUnavailable, TimeoutError) as error:
             log.error("daemon: starts without what the journal remembers: %s", str(error) or "the disk is slow")
             self.complete = False
-            return {}, {}
+            return {}, {}, None
 
-    async def later(self) -> dict[str, bytes]:
-        """The alarm states of the run before, as soon as the journal can be read."""
+    async def later(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        """The alarm states and settings of the run before, as soon as the journal can be read."""
         while True:
             try:
-                return await self._journal.alarm_states()
+                return await self._journal.alarm_states(), await self._journal.settings()
             except JournalUnavailable:
                 await asyncio.sleep(AGAIN)

@@ -99,17 +99,18 @@ class Polling:
 def longest_turn(plan: LinePlan, slowest: float = 0.0) -> float:
     """Seconds within which every turn of a line comes to its end, unless the line is stuck; FLOOR at least.
 
-    Counted as the sum of all that one turn can wait for: a pause, opening the link, the identity and one query with all
-    their requests, each at its longest (stretched) timeout, and, on lines without transaction ids, the settling before
-    and after it, which lasts at least twice as long as the `slowest` reply took.
+    Counted as the sum of all that one turn can wait for: a pause, opening the link, the identity, the settings and one
+    query with all their requests, each at its longest (stretched) timeout, and, on lines without transaction ids, the
+    settling before and after it, which lasts at least twice as long as the `slowest` reply took.
     """
     devices = [_device(plan, one, slowest) for device in plan.devices for one in (device, *device.variants.values())]
     return max(FLOOR, 1.0 + OPEN + max(devices, default=0.0))
 
 
 def _device(plan: LinePlan, device: DevicePlan, slowest: float) -> float:
-    identity = _exchanges(plan, device, device.identity, slowest) if device.identity is not None else 0.0
-    return identity + max((_exchanges(plan, device, q.query, slowest) for q in device.queries), default=0.0)
+    first = sum(_exchanges(plan, device, one, slowest) for one in (device.identity, device.guard) if one is not None)
+    clock = 0.0 if device.clock is None else 3 * _exchanges(plan, device, device.clock, slowest)  # asked, set and asked
+    return first + max(clock, max((_exchanges(plan, device, q.query, slowest) for q in device.queries), default=0.0))
 
 
 def _exchanges(plan: LinePlan, device: DevicePlan, asked: object, slowest: float) -> float:

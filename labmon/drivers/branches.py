@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from labmon.config.errors import ConfigError, Path
-from labmon.drivers import examples, grammar, meaning, telling
+from labmon.drivers import examples, grammar, telling
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.conditions import FieldIndex, fields_of, test_of
 from labmon.drivers.given import ParamValue, Ref, applies
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.load import DriverLoad
@@ -40,6 +41,7 @@ class _Shown:
     example: grammar.Example
     setting: Setting | None
     raws: Mapping[str, Raw]
+    index: FieldIndex
 
     @property
     def params(self) -> Mapping[str, ParamValue]:
@@ -86,17 +88,18 @@ def _shown(driver: CompiledDriver, example: grammar.Example) -> _Shown:
     try:
         setting = driver.setting(framing, example.address, example.params)
     except ValueError:
-        return _Shown(example, None, {})
+        return _Shown(example, None, {}, FieldIndex([]))
     try:
         target = examples.target_of(driver, example)
         payloads = examples.payloads_of(target.steps, example, framing)
+        index = FieldIndex([field for step in target.steps for field in step.fields])
         if isinstance(target, CompiledQuery):
-            return _Shown(example, setting, target.raws(payloads))
+            return _Shown(example, setting, target.raws(payloads), index)
         if isinstance(target, CompiledIdentity):
-            return _Shown(example, setting, dict(zip(target.fields, target.raws(payloads), strict=True)))
+            return _Shown(example, setting, dict(zip(index, target.raws(payloads), strict=True)), index)
     except (LinkError, ValueError):
         pass  # a reply that fails, as it is meant to
-    return _Shown(example, setting, {})
+    return _Shown(example, setting, {}, FieldIndex([]))
 
 
 # ---------------------------------------------------------------- one query
@@ -133,16 +136,20 @@ def _is_sentinel(one: _Shown, name: str, field: grammar.Field) -> bool:
 
 def _conditions(path: Path, conditions: Sequence[grammar.Condition], shown: Sequence[_Shown]) -> Iterator[Branch]:
     for index, condition in enumerate(conditions):
-        if not any(applies(condition.when, one.params) and holds(condition, one.raws, one.params) for one in shown):
+        if not any(
+            applies(condition.when, one.params) and holds(condition, one.raws, one.index, one.params) for one in shown
+        ):
             words = f"no example in which {telling.condition(condition)}{_when(condition.when)}"
             yield Branch((*path, index), words)
 
 
-def holds(condition: grammar.Condition, raws: Mapping[str, Raw], params: Mapping[str, ParamValue]) -> bool:
-    """Whether a condition holds for these raw values; not where its field is missing."""
-    if condition.field not in raws or raws[condition.field] is None:
+def holds(
+    condition: grammar.Condition, raws: Mapping[str, Raw], index: FieldIndex, params: Mapping[str, ParamValue]
+) -> bool:
+    """Whether a condition holds for these raw values; not where a field of it is missing."""
+    if any(raws.get(name) is None for name in fields_of(condition)):
         return False
-    return bool(meaning.test_of(condition, 0, params)([raws[condition.field]]))
+    return test_of(condition, index, params)([raws.get(name) for name in index])
 
 
 def _when(part: Mapping[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from labmon import units
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
+from labmon.drivers.check_channels import check_condition, check_sources
 from labmon.drivers.check_guards import (
     NOW,
     check_alive,
@@ -23,10 +24,10 @@ from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.check_wire import check_wire
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.computed import operands
 from labmon.drivers.examples import asked_of
 from labmon.drivers.given import ANY, Param, Ref, applies, value_of
 from labmon.drivers.identity import CompiledIdentity
-from labmon.drivers.meaning import operands
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step
 from labmon.drivers.streams import check_streams
@@ -208,18 +209,7 @@ def _channel(
         for name in missing:
             report((*path, "compute"), f"no channel {name} stands before this one", _known(name, before))
         return
-    source = channel.from_ or channel.id
-    if source not in fields:
-        place = "from" if channel.from_ else "id"
-        report((*path, place), f"no field {source} in the replies of this query", _known(source, fields))
-        return
-    field = fields[source]
-    if field.type in ("ascii", "text", "words") or (field.type == "word" and not field.codes):
-        report((*path, "from" if channel.from_ else "id"), f"field {source} is text; a channel is a number")
-    if channel.bit is not None and field.type in ("f32", "f64", "number", "ascii", "time"):
-        report((*path, "bit"), f"field {source} of type {field.type} has no bits")
-    if channel.true_when == "clear" and channel.bit is None and field.type != "bit":
-        report((*path, "true-when"), "only a bit can be true when clear")
+    check_sources(path, channel, fields, setting, report)
 
 
 def _conditions(
@@ -230,17 +220,7 @@ def _conditions(
     report: Report,
 ) -> None:
     for index, condition in enumerate(conditions):
-        if not applies(condition.when, setting.params):
-            continue
-        field = fields.get(condition.field)
-        if field is None:
-            report((*path, index, "field"), f"no field {condition.field}", _known(condition.field, fields))
-        elif (condition.set is not None or condition.clear is not None) and field.type in (
-            "f32", "f64", "number", "ascii", "text", "word", "words", "time",
-        ):  # fmt: skip
-            report((*path, index, "field"), f"field {condition.field} of type {field.type} has no bits")
-        elif condition.has is not None and field.type != "words":
-            report((*path, index, "field"), f"`has` needs a field of type words; {condition.field} is {field.type}")
+        check_condition((*path, index), condition, fields, setting, report)
 
 
 # ---------------------------------------------------------------- examples

@@ -124,6 +124,8 @@ def check_clock(clock: grammar.Clock, setting: Setting, report: Report) -> None:
 
 def check_alive(path: Path, query: grammar.Query, fields: Mapping[str, grammar.Field], report: Report) -> None:
     """Report signs of life that are no fields of their query."""
+    if query.alive and query.kind == "record":
+        report((*path, "alive"), "a sample that the instrument stored is no sign of its life now")
     for index, one in enumerate(query.alive):
         _field((*path, "alive", index, "field"), one.field, fields, report)
 

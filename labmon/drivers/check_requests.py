@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
 
-from labmon.config.errors import Path
+from labmon.config.errors import Path, one_of
 from labmon.drivers import grammar
-from labmon.drivers.asking import changes
+from labmon.drivers.check_fields import check_field
+from labmon.drivers.conditions import fields_of
+from labmon.drivers.course import changed
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import pdu_address, steps, word_field
 from labmon.drivers.template import TemplateError
 from labmon.drivers.text_step import sendable
-from labmon.drivers.words import WordField, registers_of
+from labmon.drivers.words import WordField, bits_of, registers_of
 
 Report = Callable[..., None]
 
-_WORDS = get_args(grammar.WordType)
-_TEXTS = get_args(grammar.TextType)
 _MOST = {"coils": 2000, "discrete": 2000, "holding": 125, "input": 125}
-_KEYS = {
-    # Where a key of a field belongs.
-    "registers": ("ascii",),
-    "bit": ("bit",),
-    "byte": ("u8", "i8"),
-    "order": _WORDS,
-    "at": _WORDS,
-    "object": ("text",),
-    "form": ("number", "hex", "time"),
-    "digits": ("number", "integer", "hex", "word", "text"),
-    "codes": ("word",),
-}
 
 
 def check_request(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
@@ -50,9 +37,15 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
         return
     fine = True
     for name, field in request.fields.items():
-        fine &= _field((*path, "fields", name), field, request, setting, report)
+        fine &= check_field((*path, "fields", name), field, request, setting, report)
     if not fine:
         return
+    for index, condition in enumerate(request.until.conditions if request.until is not None else []):
+        missing = [name for name in fields_of(condition) if name not in request.fields]
+        if missing:
+            known = one_of(sorted(request.fields))
+            report((*path, "until", "conditions", index), f"no field {missing[0]} in this reply", known)
+            return
     if request.send is not None:
         _text(path, request, setting, report)
     elif request.listen is not None:
@@ -63,46 +56,8 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
         _block(path, request, setting, report)
 
 
-def _field(path: Path, field: grammar.Field, request: grammar.Request, setting: Setting, report: Report) -> bool:
-    textual = request.send is not None or request.listen is not None or request.read == "identification"
-    allowed = ("text",) if request.read == "identification" else _TEXTS if textual else _WORDS
-    if request.read in ("coils", "discrete"):
-        allowed = ("bit",)
-    if field.type not in allowed:
-        report((*path, "type"), f"{field.type} is no type of this reply", f"types here: {', '.join(allowed)}")
-        return False
-    wrong = [key for key, types in _KEYS.items() if key in field.model_fields_set and field.type not in types]
-    for key in wrong:
-        report((*path, key), f"a field of type {field.type} has no {key}", at_key=True)
-    needed = _needed(field, request)
-    if needed is not None:
-        report(path, f"needs `{needed}`", at_key=True)
-    form = {"number": grammar.FORM_NUMBER, "hex": grammar.FORM_HEX, "time": grammar.FORM_TIME}.get(field.type)
-    given = setting.value(field.form)
-    if given is not None and form is not None and not form.fullmatch(str(given)):
-        report((*path, "form"), "is no form", "a number: `+06.2f`; hex: x or X; a time: `%d.%m.%y %H:%M:%S`")
-    for index, sentinel in enumerate(field.sentinels):
-        if isinstance(sentinel.raw, str) and field.type not in _TEXTS and field.type != "ascii":
-            report((*path, "sentinels", index, "raw"), f"a field of type {field.type} is never text")
-    return not wrong and needed is None
-
-
-def _needed(field: grammar.Field, request: grammar.Request) -> str | None:
-    if request.read == "identification":
-        return "object" if field.object is None else None
-    if request.send is not None or request.listen is not None:
-        return "form" if field.type == "time" and field.form is None else None
-    if field.at is None:
-        return "at"
-    if field.type == "ascii" and field.registers is None:
-        return "registers"
-    if field.type == "bit" and field.bit is None and request.read in ("holding", "input"):
-        return "bit"
-    return None
-
-
 def _text(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    check_send(path, request.send or "", changes(request), setting, report)
+    check_send(path, request.send or "", changed(request), setting, report)
     try:
         sendable(request.send or "", setting)
     except ValueError as error:
@@ -112,13 +67,11 @@ def _text(path: Path, request: grammar.Request, setting: Setting, report: Report
 
 
 def _form(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    if setting.binary and request.reply is not None and request.fields:
-        report((*path, "fields"), "the reply is given whole, so it has no fields", at_key=True)
-        return
     try:
         steps(request, setting)
     except TemplateError as error:
-        report((*path, "reply" if request.reply is not None else "pattern"), str(error))
+        form = next(key for key in ("reply", "pattern", "columns", "bytes") if getattr(request, key) is not None)
+        report((*path, form), str(error))
     except ValueError as error:
         report(path, str(error))
 
@@ -157,16 +110,18 @@ def _write(path: Path, request: grammar.Request, setting: Setting, report: Repor
 
 
 def _block(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    table, count = request.read or "", request.count or 0
-    try:
-        start = pdu_address(request.at, table, setting)
-    except ValueError as error:
-        report((*path, "at"), str(error))
+    table, count, start = request.read or "", request.count or 0, 0
+    if request.merge is None:
+        try:
+            start = pdu_address(request.at, table, setting)
+        except ValueError as error:
+            report((*path, "at"), str(error))
+            return
+    most = count if request.merge is None else request.merge.most
+    if most > _MOST[table] and (request.merge is None or "most" in request.merge.model_fields_set):
+        report((*path, *(("count",) if request.merge is None else ("merge", "most"))), _one_reads(table))
         return
-    if count > _MOST[table]:
-        report((*path, "count"), f"one request reads at most {_MOST[table]}")
-        return
-    taken: dict[tuple[int, int | None], str] = {}
+    taken: dict[int, list[tuple[int, str]]] = {}
     for name, field in request.fields.items():
         if not applies(field.when, setting.params):
             continue
@@ -176,11 +131,16 @@ def _block(path: Path, request: grammar.Request, setting: Setting, report: Repor
         except ValueError as error:
             report((*at, "at"), str(error))
             continue
-        if not start <= word.address or word.address + word.registers > start + count:
+        whole = start <= word.address and word.address + word.registers <= start + count
+        if not whole and request.merge is None:
             report((*at, "at"), f"{word.type} at {setting.value(field.at)} is not wholly within the {count} read")
             continue
         _overlap(at, word, start, table, taken, report)
     _made(path, request, setting, report)
+
+
+def _one_reads(table: str) -> str:
+    return f"one request reads at most {_MOST[table]}"
 
 
 def _overlap(
@@ -188,20 +148,18 @@ def _overlap(
     word: WordField,
     start: int,
     table: str,
-    taken: dict[tuple[int, int | None], str],
+    taken: dict[int, list[tuple[int, str]]],
     report: Report,
 ) -> None:
-    # Bits of one register stand side by side; a whole word over them does not.
-    bit_number = word.bit if word.type == "bit" and table not in ("coils", "discrete") else None
-    positions = [word.address] if table in ("coils", "discrete") else word.positions(start)
-    places: list[tuple[int, int | None]] = [(position, bit_number) for position in positions]
-    for position, bit in places:
-        others = [n for (p, b), n in taken.items() if p == position and (b is None or bit is None or b == bit)]
+    """Report a field that shares bits with another; `taken` holds the bits of each byte and whose they are."""
+    bits = bits_of(word, start) if table not in ("coils", "discrete") else {word.address: 1}
+    for position, mask in bits.items():
+        others = [name for used, name in taken.get(position, []) if used & mask]
         if others:
             report((*path, "at"), f"overlaps field {others[0]}")
             return
-    for place in places:
-        taken[place] = word.name
+    for position, mask in bits.items():
+        taken.setdefault(position, []).append((mask, word.name))
 
 
 def _made(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:

@@ -30,6 +30,10 @@ class ChannelSpec:
     scale: float = 1.0
     offset: float = 0.0
     """value == raw * scale + offset where the driver file says no more than that."""
+    derived: bool = False
+    """Whether it is computed from other channels, whose quality it takes over."""
+    particle_size: float | None = None
+    """Size in um; the counts are of particles of this size and above."""
 
 
 class Outcome(NamedTuple):

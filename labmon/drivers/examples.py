@@ -79,7 +79,7 @@ Target = CompiledQuery | CompiledIdentity | CompiledGuard | CompiledClock | Aski
 
 
 def target_of(driver: CompiledDriver, example: grammar.Example, framing: str | None = None) -> Target:
-    """What an example asks, for the device that it tells of; for `set-clock` the asking that sets it. Raises ValueError.
+    """What an example asks, for the device that it tells of; for `set-clock` what sets it. Raises ValueError.
 
     `framing`: another of the file's than the one that its bytes are in.
     """

@@ -15,12 +15,27 @@ from pydantic import model_validator
 from labmon.config.site import Framing
 from labmon.config.types import Duration, Id, Period, Strict, Text
 from labmon.drivers.given import Given, Param, When
-from labmon.drivers.grammar_channels import BadWhen, Channel, Compute, Condition, CountsPerVolume, Scaled
+from labmon.drivers.grammar_channels import (
+    BadWhen,
+    Channel,
+    Compute,
+    Condition,
+    CountsPerVolume,
+    DewPoint,
+    MaxAge,
+    ScaleBy,
+    Scaled,
+    Source,
+    Table,
+    UnitBy,
+    pattern_of,
+)
 from labmon.drivers.grammar_examples import Example, Exchange, Origin
 from labmon.drivers.grammar_fields import (
     FORM_HEX,
     FORM_NUMBER,
     FORM_TIME,
+    Beside,
     Field,
     Order,
     Sentinel,
@@ -38,9 +53,11 @@ from labmon.drivers.grammar_guards import (
     Variant,
 )
 from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
+from labmon.drivers.grammar_time import TimeParts, TimeSpec
 from labmon.drivers.grammar_wire import (
     Action,
     Checksum,
+    Columns,
     Escape,
     Frame,
     LengthField,
@@ -61,13 +78,16 @@ __all__ = [
     "Alive",
     "AllowedWrite",
     "BadWhen",
+    "Beside",
     "Channel",
     "Checksum",
     "Clock",
     "ClockSet",
+    "Columns",
     "Compute",
     "Condition",
     "CountsPerVolume",
+    "DewPoint",
     "DriverFile",
     "Escape",
     "Example",
@@ -80,6 +100,7 @@ __all__ = [
     "Identity",
     "LengthField",
     "Manual",
+    "MaxAge",
     "Merge",
     "NoScan",
     "Order",
@@ -92,16 +113,23 @@ __all__ = [
     "RecordQueue",
     "Request",
     "Retry",
+    "ScaleBy",
     "Scaled",
     "SelfTest",
     "Sentinel",
     "Serial",
     "Session",
+    "Source",
+    "Table",
     "TextType",
+    "TimeParts",
+    "TimeSpec",
     "Timing",
+    "UnitBy",
     "Until",
     "Variant",
     "WordType",
+    "pattern_of",
 ]
 
 

@@ -11,12 +11,14 @@ from pydantic import Field as Limits
 from labmon.config.types import Id, Period, Strict, Text
 from labmon.drivers.given import Given, When
 from labmon.drivers.grammar_channels import Condition
-from labmon.drivers.grammar_fields import Field, Order
+from labmon.drivers.grammar_fields import Field, Order, Repeat
 from labmon.links.checksum import ChecksumName, Encoding
 
 Sent = Annotated[str, Limits(max_length=1000)]
+Delimiter = Annotated[str, Limits(min_length=1, max_length=8)]
 Byte = Annotated[int, Limits(ge=0, le=0xFF)]
 Ends = Annotated[list[Given[str]], Limits(min_length=1)]
+_LONGEST = 60.0
 Pause = Annotated[Period, Limits(le=60.0)]
 
 
@@ -173,6 +175,7 @@ class Action(Strict):
             raise ValueError("until is given with every and at-most, and without reply")
         if self.until is None and (self.every is not None or self.at_most is not None):
             raise ValueError("every and at-most belong to until")
+        _bounded(self.every, self.at_most)
         return self
 
 
@@ -208,6 +211,7 @@ class Retry(Strict):
     def _code(self) -> Retry:
         if self.code is not None and self.on != "refused":
             raise ValueError("only a refusal has a code")
+        _bounded(self.pause, self.at_most)
         return self
 
 
@@ -221,6 +225,11 @@ class Until(Strict):
     at_most: Annotated[int, Limits(ge=1, le=100)]
     """How often it is asked at most."""
 
+    @model_validator(mode="after")
+    def _short(self) -> Until:
+        _bounded(self.every, self.at_most)
+        return self
+
 
 class Merge(Strict):
     """The blocks that are read follow from the fields; each is read whole."""
@@ -229,6 +238,27 @@ class Merge(Strict):
     """Registers or bits between two fields that may be read along: 0 where the manual does not say that they can be."""
     most: Annotated[int, Limits(ge=1, le=2000)] = 125
     """Registers or bits of one block at most."""
+
+
+class Columns(Strict):
+    """A text reply in columns. Blanks around a column are no part of it."""
+
+    delimiter: Delimiter | Annotated[list[Delimiter], Limits(min_length=1)] | None = None
+    """What stands between two columns: a text, or any of several. One blank stands for one or more."""
+    count: Annotated[int, Limits(ge=1, le=200)] | list[int] | None = None
+    """How many columns a reply has, or the least and the most. Left out: as many as the fields tell of."""
+    fixed: Annotated[int, Limits(ge=1, le=4000)] | None = None
+    """Columns of fixed width: length of the whole reply in characters."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Columns:
+        if (self.delimiter is None) is (self.fixed is None):
+            raise ValueError("give either delimiter or fixed")
+        if self.count is not None and self.fixed is not None:
+            raise ValueError("columns of fixed width have no count")
+        if isinstance(self.count, list) and not (len(self.count) == 2 and 1 <= self.count[0] <= self.count[1] <= 200):
+            raise ValueError("count is a number, or the least and the most: 1 to 200")
+        return self
 
 
 class Request(Strict):
@@ -259,9 +289,21 @@ class Request(Strict):
     numbers."""
     reply: Sent | None = None
     """Text: the reply as a template; `{field}`, `[optional]`, a space stands for one or more. Binary: the whole reply
-    as hex, `..` for any byte. `{address}` and parameters are filled in."""
+    as hex, `..` for any byte, `{field}` for a field. `{address}` and parameters are filled in."""
     pattern: Sent | None = None
     """Text: the reply as a regular expression with one named group per field (hyphens become underscores)."""
+    columns: Literal["fixed"] | Columns | None = None
+    """Text: the reply in columns: between delimiters (`{delimiter: ","}`, fields by `column` or `beside`), or of fixed
+    width (`fixed`, fields by `from` and `to`)."""
+    bytes: Literal[True] | Annotated[int, Limits(ge=1, le=4096)] | None = None
+    """Binary: fields stand at byte offsets (`at`) of the frame from its first byte, `reply-starts` included; a number
+    is its exact length without terminator and checksums at the end."""
+    starts: Sent | None = None
+    """Columns and bytes: what the reply begins with, so that no other is taken for it. Binary: hex."""
+    repeat: Repeat | None = None
+    """So many requests of this form: `#` in its texts becomes 1, 2, ...; `[0, 7]` counts from 0 to 7."""
+    stride: Annotated[int, Limits(ge=-1000, le=1000)] | None = None
+    """Repeat: registers from one to the next, for the request and its fields. Left out: none."""
     answer: Literal["none"] | None = None
     """The instrument answers nothing to this request: none is awaited, and what comes all the same is dropped."""
     wait: Pause | None = None
@@ -300,17 +342,17 @@ class Request(Strict):
         return self
 
 
-_ASKED = {"timeout", "after", "once", "until", "effect", "when"}
+_ASKED = {"repeat", "stride", "timeout", "after", "once", "until", "effect", "when"}
 _ALLOWED = {
     "read": _ASKED | {"read", "at", "count", "merge", "fields"},
     "identification": _ASKED | {"read", "fields"},
-    "write": {"write", "at", "value", "values", "type", "order", "timeout", "after", "when"},
-    "send": _ASKED | {"send", "reply", "pattern", "answer", "fields", "changes"},
+    "write": {"repeat", "stride", "write", "at", "value", "values", "type", "order", "timeout", "after", "when"},
+    "send": _ASKED | {"send", "reply", "pattern", "columns", "bytes", "starts", "answer", "fields", "changes"},
     "wait": {"wait", "when"},
     "listen": {"listen", "reply", "pattern", "columns", "bytes", "starts", "fields", "when"},
 }
 """Kind of request -> the keys that it may have."""
-REPLIES = ["reply", "pattern"]
+REPLIES = ["reply", "pattern", "columns", "bytes"]
 """The ways to say what the reply to a `send` holds."""
 
 
@@ -340,7 +382,9 @@ def _send(request: Request) -> None:
         if given or request.fields or request.until is not None or request.once:
             raise ValueError("a request without an answer has no reply, fields, until or once")
     elif len(given) != 1:
-        raise ValueError(f"a text request gives exactly one of {' and '.join(REPLIES)}")
+        raise ValueError(f"a text request gives exactly one of {', '.join(REPLIES[:-1])} and {REPLIES[-1]}")
+    if request.starts is not None and request.columns is None and request.bytes is None:
+        raise ValueError("starts belongs to columns and bytes")
 
 
 def _listen(request: Request) -> None:
@@ -351,6 +395,12 @@ def _listen(request: Request) -> None:
 
 
 _CHECKS: dict[str, Callable[[Request], None]] = {"read": _read, "write": _write, "send": _send, "listen": _listen}
+
+
+def _bounded(every: float | None, times: int | None) -> None:
+    """The line belongs to others, too."""
+    if (every or 0.0) * (times or 0) > _LONGEST:
+        raise ValueError(f"takes longer than {_LONGEST:g} s in all, in which no other device of the line is asked")
 
 
 def _key(name: str) -> str:

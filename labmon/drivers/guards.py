@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
+from labmon.drivers.conditions import fields_of
 from labmon.drivers.driver import Settings
 from labmon.drivers.given import ParamValue, applies
 from labmon.drivers.setting import Setting
+from labmon.drivers.steps import Step
 from labmon.links.link import Link
 from labmon.model.reading import Raw
 
@@ -22,7 +24,7 @@ class _Asked:
 
     def __init__(self, requests: Sequence[grammar.Request], setting: Setting) -> None:
         self._asking = Asking(requests, setting)
-        self.steps = self._asking.steps
+        self.steps: Sequence[Step] = self._asking.steps
         self.timeout = self._asking.timeout
 
     @property
@@ -48,7 +50,7 @@ class CompiledGuard(_Asked):
         index = self._asking.index
         self._watch = [(name, index[name]) for name in guard.watch if name in index]
         self._expect = [
-            (one, index[one.field], test)
+            (one, index[next(fields_of(one))], test)
             for one in guard.expect
             if applies(one.when, setting.params)
             for test in meaning.tests([one], index, setting.params)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from labmon.drivers.placeholders import Values, hex_template
-from labmon.drivers.template import TemplateError, TextField
+from labmon.drivers.template import TemplateError
+from labmon.drivers.text_field import TextField
 from labmon.model.reading import Raw
 
 

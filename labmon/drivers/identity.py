@@ -9,6 +9,7 @@ from typing import Any
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
+from labmon.drivers.conditions import fields_of
 from labmon.drivers.driver import Identified, WrongInstrument
 from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.setting import Setting
@@ -42,15 +43,12 @@ class CompiledIdentity:
             if name in index and (pattern := value_of(given_, setting.params)) is not None
         ]
         self._wrong = [
-            (c, meaning.test_of(c, index[c.field], setting.params))
+            (c, meaning.test_of(c, index, setting.params))
             for c in identity.wrong_when
             if applies(c.when, setting.params)
         ]
         self._tests = [(one, index[one.field]) for one in identity.self_test if one.field in index]
-        self._variants = [
-            (v, [(index[c.field], test) for c in v.when for test in meaning.tests([c], index, setting.params)])
-            for v in identity.variants
-        ]
+        self._variants = [(v, meaning.tests(v.when, index, setting.params, missing=False)) for v in identity.variants]
 
     async def check(self, link: Link) -> Identified:
         """Ask and compare (see labmon.drivers.driver.Identity.check)."""
@@ -76,14 +74,14 @@ class CompiledIdentity:
                 raise WrongInstrument(found, f"{name} {pattern.pattern.decode()}")
         for condition, wrong in self._wrong:
             if wrong(raws):
-                raise WrongInstrument(found, f"another {condition.field}")
+                raise WrongInstrument(found, f"another {', '.join(fields_of(condition))}")
         return Identified(found, self._variant(found, raws))
 
     def _variant(self, found: str, raws: Sequence[Raw]) -> str:
         if not self._variants:
             return ""
         for variant, tests in self._variants:
-            if all(raws[at] is not None and test(raws) for at, test in tests):
+            if all(test(raws) for test in tests):
                 for name, value in variant.params.items():
                     if self._given.get(name, value) != value:
                         raise WrongInstrument(

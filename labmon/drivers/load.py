@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
+from labmon.config.builder import Parsed
 from labmon.config.errors import ConfigError, Path
 from labmon.config.yaml import Loaded, load_model
 from labmon.drivers.check import check
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.grammar import DriverFile
 from labmon.drivers.inherit import Inheritance
+from labmon.drivers.repeat import expand
 
 
 @dataclass(slots=True)
@@ -32,7 +34,12 @@ class DriverLoad:
 def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
     """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
     inheritance = Inheritance(path)
-    loaded = load_model(path, DriverFile, text=text, refuse_empty=True, prepare=inheritance)
+
+    def prepare(parsed: Parsed) -> None:
+        inheritance(parsed)
+        expand(parsed, str(path))
+
+    loaded = load_model(path, DriverFile, text=text, refuse_empty=True, prepare=prepare)
     if loaded.model is None:
         return DriverLoad(None, loaded.errors)
     # Told once, though found for each choice of the parameters.

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from labmon.drivers import grammar, telling
-from labmon.drivers.asking import changes
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.course import changed
 from labmon.drivers.driver import Answer, Outcome, WrongInstrument
 from labmon.drivers.given import applies
 from labmon.drivers.query import CompiledQuery
@@ -112,7 +112,7 @@ def effects_of(requests: Sequence[grammar.Request], setting: Setting) -> list[st
         if applies(one.when, setting.params):
             if one.effect is not None:
                 found.append(one.effect)
-            if one.write is not None or changes(one):
+            if one.write is not None or changed(one):
                 declared = [allowed.effect for allowed in setting.file.writes if _allows(allowed, one, setting)]
                 found += declared or [telling.request(one)]
     return list(dict.fromkeys(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from labmon.drivers import grammar, meaning, records, streams
+from labmon.drivers import computed, grammar, meaning, records, streams
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
@@ -43,27 +43,28 @@ class CompiledQuery:
         self._grammar = query
         self._params = setting.params
         index, params = self._asking.index, setting.params
-        fields = {f.name: f for s in self.steps for f in s.fields}
+        fields: dict[str, meaning.AnyField] = {f.name: f for s in self.steps for f in s.fields}
         self._bad = meaning.verdict(query.bad_when, index, params)
         self._makers: list[meaning.Make | None] = []
-        self._computed: list[tuple[int, meaning.Computation]] = []
+        self._computed: list[tuple[int, computed.Computation]] = []
         self._own: list[int | None] = []
         specs: list[ChannelSpec] = []
         for one in query.channels:
             if not applies(one.when, params):
                 continue
             if one.compute is not None:
-                spec = meaning.spec_of(one, None, params)
+                spec = meaning.spec_of(one, [], params)
                 at = {s.id: (n, s) for n, s in enumerate(specs)}
-                inputs = [at[name] for name in meaning.operands(one.compute)]
-                self._computed.append((len(specs), meaning.computation(one, one.compute, spec, inputs, params)))
+                inputs = [at[name] for name in computed.operands(one.compute)]
+                made = computed.computation(one, one.compute, spec, inputs, index, params)
+                self._computed.append((len(specs), made))
                 self._makers.append(None)
                 self._own.append(None)
             else:
-                source = one.from_ or one.id
-                spec = meaning.spec_of(one, fields[source].type, params)
-                self._makers.append(meaning.channel(one, index[source], fields[source].sentinels, index, params))
-                self._own.append(index[source])
+                sources = [source.field for source in meaning.sources(one, params)]
+                spec = meaning.spec_of(one, [fields[name] for name in sources], params)
+                self._makers.append(meaning.channel(one, fields, index, params))
+                self._own.append(index[sources[0]] if len(sources) == 1 else None)
             specs.append(spec)
         self.channels = tuple(specs)
         self._setting = setting
@@ -108,7 +109,7 @@ class CompiledQuery:
             return Answer([Outcome(None, reason, 0, self._raw(raws, at)) for at in self._own])
         outcomes = [Outcome(None, None) if make is None else make(raws) for make in self._makers]
         for at, compute in self._computed:
-            outcomes[at] = compute(outcomes)
+            outcomes[at] = compute(outcomes, raws)
         answer = Answer(outcomes)
         if self._alive:
             answer.signs = [Sign(name, raws[at], within) for name, at, within in self._alive]
@@ -138,7 +139,7 @@ class CompiledQuery:
         `start` holds raw values of a good reply (see examples.typical); what no channel speaks of stays as it is.
         Raises ValueError for a channel that does not exist or is computed, and a reason that the file cannot express.
         """
-        fields = {f.name: f for s in self.steps for f in s.fields}
+        fields: dict[str, meaning.AnyField] = {f.name: f for s in self.steps for f in s.fields}
         return raws_of(self._grammar, fields, self._params, values, start)
 
     def encode(self, raws: Mapping[str, Raw]) -> list[bytes]:

@@ -20,6 +20,8 @@ class Setting:
     framing: str
     address: int | str | None
     params: Mapping[str, ParamValue]
+    zone: str = "UTC"
+    """The site's time zone, for instruments whose clock shows local time."""
 
     def value(self, given: Any) -> Any:
         """A value, or the parameter's that it refers to."""
@@ -54,8 +56,9 @@ def sentinels_of(field: grammar.Field, setting: Setting) -> dict[Raw, str]:
         raw = setting.value(sentinel.raw)
         if raw is None:
             continue
-        if isinstance(raw, int) and field.type in ("i8", "i16", "i32", "i64"):
-            bits = int(field.type[1:])
+        type_ = field.as_ or field.type
+        if isinstance(raw, int) and type_ in ("i8", "i16", "i24", "i32", "i64"):
+            bits = int(type_[1:]) if field.part is None else field.part[1] - field.part[0] + 1
             raw = raw - (1 << bits) if raw >> (bits - 1) == 1 else raw
         found[raw] = sentinel.reason
     return found

@@ -29,7 +29,7 @@ def addressed(query: grammar.Query, setting: Setting) -> bool:
     """Whether each frame says whose it is."""
     frame = setting.file.frame
     texts = [frame.reply_starts if frame is not None else None]
-    texts += [text for r in query.requests for text in (r.reply, r.pattern)]
+    texts += [text for r in query.requests for text in (r.reply, r.pattern, r.starts)]
     return any("{address" in text for text in texts if text is not None)
 
 

@@ -40,6 +40,8 @@ def _asked(one: grammar.Request) -> str:
         return f"wait {span(one.wait)}"
     if one.send is not None:
         return f"send {quoted(one.send)}, {_answer(one)}"
+    if one.listen is not None:
+        return f"listen: it sends {_answer(one).removeprefix('answer ')} by itself"
     if one.write is not None:
         values = [one.value] if one.values is None else one.values
         name, names = _TABLES["coils" if one.write.startswith("coil") else "holding"]
@@ -62,7 +64,11 @@ def _answer(one: grammar.Request) -> str:
         return "no answer"
     if one.reply is not None:
         return f"answer {quoted(one.reply)}"
-    return f"answer like {quoted(one.pattern)}" if one.pattern is not None else "an answer"
+    if one.pattern is not None:
+        return f"answer like {quoted(one.pattern)}"
+    if one.columns is not None:
+        return "answer in columns"
+    return "answer in bytes" if one.bytes in (None, True) else f"answer of {one.bytes} bytes"
 
 
 def allowed_write(one: grammar.AllowedWrite) -> str:
@@ -90,15 +96,20 @@ def plain(value: Any) -> str:
 
 def condition(one: grammar.Condition) -> str:
     """`status bit 4 set`, `unit is not 32`: a condition in words."""
+    if one.all is not None:
+        return " and ".join(condition(inner) for inner in one.all)
     for name, words in (
         ("is_", "is"),
         ("is_not", "is not"),
         ("has", "has"),
+        ("matches", "matches"),
         ("below", "below"),
         ("above", "above"),
     ):
         if (value := getattr(one, name)) is not None:
             return f"{one.field} {words} {_values(value)}"
+    if one.other_than_set is not None:
+        return f"{one.field} any bit but {_values(one.other_than_set) or 'none'} set"
     bits, word = (one.set, "set") if one.set is not None else (one.clear, "clear")
     return f"{one.field} bit {_values(bits)} {word}"
 

@@ -7,96 +7,18 @@ takes the next character as it is. All else is literal. Blanks before and after 
 from __future__ import annotations
 
 import re
-import time
-from calendar import timegm
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from labmon.drivers.text_field import TextField
 from labmon.links.pattern import Pattern, PatternError
 from labmon.model.reading import Raw
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|\{(?P<field>[^{}]*)\}|(?P<bracket>[\[\]])|(?P<space> +)|(?P<literal>[^\\{}\[\] ])", re.S)  # fmt: skip  # noqa: E501
-_TIME_DIGITS = {"%d": 2, "%m": 2, "%y": 2, "%Y": 4, "%H": 2, "%M": 2, "%S": 2}
-_MOST_INTEGER = 1 << 63
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
 class TemplateError(ValueError):
     """A template or pattern that cannot be."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextField:
-    """One value in a text reply."""
-
-    name: str
-    type: str
-    form: str | None = None
-    digits: int | None = None
-    codes: Mapping[str, int] = field(default_factory=dict)
-    sentinels: Mapping[Raw, str] = field(default_factory=dict)
-    """Raw text or number -> reason."""
-
-    @property
-    def pattern(self) -> str:
-        """Regular expression of what may stand in its place; a text that means "no value" may, too."""
-        texts = [re.escape(text) for text in self.sentinels if isinstance(text, str)]
-        return "|".join([*texts, self._plain()])
-
-    def _plain(self) -> str:
-        length = f"{{{self.digits}}}" if self.digits else "+"
-        if self.type == "number":
-            return rf"[0-9eE+\-. ]{length}" if self.digits else _NUMBER
-        if self.type == "integer":
-            return f"[0-9+-]{length}" if self.digits else r"[+-]?\d+"
-        if self.type == "hex":
-            return rf"(?:0[xX])?[0-9A-Fa-f]{length}"
-        if self.type == "word":
-            # A word begins with a letter: a column too many is not to be taken for one.
-            return rf"[A-Za-z][^\s]{{{self.digits - 1}}}" if self.digits else r"[A-Za-z][^\s]*"
-        if self.type == "words":
-            return r"[A-Za-z][^\s]*(?: +[A-Za-z][^\s]*)*"
-        if self.type == "time":
-            return re.sub(r"%[dmyYHMS]", lambda m: rf"\d{{{_TIME_DIGITS[m[0]]}}}", re.escape(self.form or ""))
-        return f".{{{self.digits}}}" if self.digits else ".*"
-
-    def read(self, text: str) -> Raw:
-        """The raw value: a number where the type is one, else text. Raises ValueError where it is none."""
-        if text in self.sentinels:
-            return text
-        if self.codes:
-            return self.codes.get(text, text)
-        if self.type == "number":
-            return float(text)
-        if self.type in ("integer", "hex"):
-            number = int(text, 16 if self.type == "hex" else 10)
-            if abs(number) >= _MOST_INTEGER:
-                raise ValueError(f"{self.name}: an integer of more than 63 bits")
-            return number
-        if self.type == "time":
-            return timegm(time.strptime(text, self.form or ""))
-        return text
-
-    def write(self, raw: Raw) -> str:
-        """The text that the instrument would write. Raises ValueError for a raw value that it cannot."""
-        if isinstance(raw, str) and (raw in self.sentinels or self.type in ("word", "words", "text")):
-            return raw
-        if self.codes:
-            texts = [text for text, code in self.codes.items() if code == raw]
-            if not texts:
-                raise ValueError(f"{self.name}: no text stands for {raw!r}")
-            return texts[0]
-        if not isinstance(raw, (int, float)):
-            raise ValueError(f"{self.name}: {raw!r} is no {self.type}")  # noqa: TRY004
-        if self.type == "number":
-            return format(float(raw), self.form or "g")
-        if self.type == "integer":
-            return f"{int(raw):0{self.digits or 1}d}"
-        if self.type == "hex":
-            return f"{int(raw):0{self.digits or 1}{self.form or 'X'}}"
-        if self.type == "time":
-            return time.strftime(self.form or "", time.gmtime(raw))
-        return str(raw)
 
 
 class TextBlock:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from labmon.drivers import grammar
 from labmon.drivers.given import applies
 from labmon.drivers.hex_reply import HexReply
-from labmon.drivers.placeholders import filled, filled_hex, filled_reply
-from labmon.drivers.setting import Setting, sentinels_of
-from labmon.drivers.template import TextBlock, TextField
-from labmon.drivers.words import WordField
+from labmon.drivers.placeholders import filled, filled_hex
+from labmon.drivers.reply import Reply, reply_of
+from labmon.drivers.setting import Setting
+from labmon.drivers.text_field import TextField
+from labmon.drivers.words import ByteBlock
 from labmon.links import text
 from labmon.links.checksum import Checksum
 from labmon.links.errors import Garbled
@@ -23,35 +22,6 @@ from labmon.links.stream import Listen, StreamForm
 from labmon.links.transform import Escape, Transform, sent
 from labmon.model.reading import Raw
 
-_QUOTE = re.compile(r"([\\\[\]{} ])")
-
-
-class Block(Protocol):
-    """What a reply holds, both ways: a template or expression, or bytes."""
-
-    @property
-    def fields(self) -> Sequence[TextField | WordField]:
-        """Its fields, in the order of raw values."""
-        ...
-
-    @property
-    def prefix(self) -> bytes:
-        """What every such payload begins with."""
-        ...
-
-    @property
-    def expect(self) -> re.Pattern[bytes] | Pattern:
-        """What the whole payload must match."""
-        ...
-
-    def decode(self, data: bytes) -> Sequence[Raw]:
-        """Raw values. Raises ValueError."""
-        ...
-
-    def encode(self, raws: Mapping[str, Raw]) -> bytes:
-        """A payload with these raw values. Raises ValueError."""
-        ...
-
 
 class Text:
     """A text or binary request and its reply, or what comes unasked (then `stream` says how it is known).
@@ -61,7 +31,7 @@ class Text:
 
     answered = True
 
-    def __init__(self, request: text.TextRequest | Listen, block: Block, frame: grammar.Frame) -> None:
+    def __init__(self, request: text.TextRequest | Listen, block: Reply, frame: grammar.Frame) -> None:
         self.request: Request = request
         self.form: FrameForm = request.form
         self.fields = block.fields
@@ -118,14 +88,14 @@ def text_step(request: grammar.Request, fields: Mapping[str, grammar.Field], set
     asked = sendable(request.send or "", setting)
     if request.answer == "none":
         return Untold(text.Command(framed_request(asked, setting)))
-    block = _block(request, fields, setting)
+    block = reply_of(request, fields, setting)
     estimate = len(request.reply or request.pattern or "")
     return Text(made_request(asked, block, setting, estimate=estimate), block, frame_of(setting))
 
 
 def listen_step(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Text:
     """A `listen` for one device. Raises ValueError where nothing tells where in a stream its frames are."""
-    block, frame, replied = _block(request, fields, setting), frame_of(setting), checks(setting, "reply")
+    block, frame, replied = reply_of(request, fields, setting), frame_of(setting), checks(setting, "reply")
     end = _end(frame, block, setting, sum(c.width for c in replied if not c.inside))
     form = FrameForm(end, replied, reply_starts(setting), _transforms(frame))
     if setting.binary and not replied and not isinstance(end, text.Terminated):
@@ -156,7 +126,7 @@ def framed_request(asked: bytes, setting: Setting) -> bytes:
     return sent(form.closed(starts + asked, inserted=True), transforms)
 
 
-def made_request(asked: bytes, block: Block, setting: Setting, *, estimate: int) -> text.TextRequest:
+def made_request(asked: bytes, block: Reply, setting: Setting, *, estimate: int) -> text.TextRequest:
     """The link's request for what is asked and the reply that must come. Raises ValueError."""
     frame = frame_of(setting)
     replied = checks(setting, "reply")
@@ -192,7 +162,7 @@ def reply_starts(setting: Setting) -> bytes:
     return b"" if given is None else sendable(given, setting)
 
 
-def _end(frame: grammar.Frame, block: Block, setting: Setting, checks_at_end: int) -> text.ReplyEnd:
+def _end(frame: grammar.Frame, block: Reply, setting: Setting, checks_at_end: int) -> text.ReplyEnd:
     ends = [setting.literal(end) for end in frame.reply_ends or ([] if frame.end is None else [frame.end])]
     ends = [end for end in ends if end]
     # With a length, an end that the reply must also have is one that the file says for replies.
@@ -206,7 +176,7 @@ def _end(frame: grammar.Frame, block: Block, setting: Setting, checks_at_end: in
         return text.Idle(frame.reply_idle)
     if ends:
         return text.Terminated(tuple(ends))
-    if isinstance(block, HexReply):
+    if isinstance(block, (HexReply, ByteBlock)) and block.length is not None:
         return text.FixedLength(block.length + checks_at_end)
     raise ValueError("how does the reply end? give one of reply-ends, reply-length, reply-size and reply-idle")
 
@@ -239,20 +209,3 @@ def _transforms(frame: grammar.Frame) -> tuple[Transform, ...]:
     return tuple(
         Escape(t.escape, t.xor, frozenset(t.of)) if isinstance(t, grammar.Escape) else t for t in frame.transforms
     )
-
-
-def _block(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Block:
-    if setting.binary and request.reply is not None:
-        return HexReply(request.reply, setting.values)
-    left_out = [name for name in request.fields if name not in fields]
-    certain = [name for name, f in fields.items() if f.when is not None]
-    made = [
-        TextField(name, f.type, setting.value(f.form), f.digits, f.codes or {}, sentinels_of(f, setting))
-        for name, f in fields.items()
-    ]
-    template = pattern = None
-    if request.reply is not None:
-        template = filled_reply(request.reply, setting.values, request.fields, lambda t: _QUOTE.sub(r"\\\1", t))
-    if request.pattern is not None:
-        pattern = filled_reply(request.pattern, setting.values, (), re.escape)
-    return TextBlock(made, template, pattern, left_out=left_out, certain=certain)

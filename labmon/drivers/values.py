@@ -3,92 +3,214 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from labmon.drivers import grammar, meaning
+from labmon.drivers.conditions import FieldIndex, bit_numbers, fields_of, mask_of, tests, text_of
 from labmon.drivers.given import ParamValue, applies, value_of
-from labmon.drivers.template import TextField
-from labmon.drivers.words import WordField
+from labmon.drivers.meaning import AnyField
 from labmon.model.reading import Raw, Reason, reason_code
-
-_WHOLE = {"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "bit", "integer", "hex", "time", "word"}
 
 
 def raws_of(
     query: grammar.Query,
-    fields: Mapping[str, WordField | TextField],
+    fields: Mapping[str, AnyField],
     params: Mapping[str, ParamValue],
     values: Mapping[str, float | str],
     start: Mapping[str, Raw],
 ) -> dict[str, Raw]:
     """Raw values of all fields with which the channels have these values. See CompiledQuery.raws_of."""
-    raws = dict(start)
+    back = _Back(query, fields, params, dict(start))
     channels = {c.id: c for c in query.channels if applies(c.when, params)}
     for id_, value in values.items():
         if id_ not in channels or channels[id_].compute is not None:
             raise ValueError(f"channel {id_} is not of this query, or is computed")
-        channel = channels[id_]
-        field = fields[channel.from_ or id_]
         if isinstance(value, str):
-            _make_bad(query, channel, field, params, reason_code(value), raws)
-        elif channel.bit is not None:
-            mask = 1 << channel.bit
-            word = raws.get(field.name)
-            word = word if isinstance(word, int) else 0
-            on = bool(value) is (channel.true_when == "set")
-            raws[field.name] = word | mask if on else word & ~mask
+            back.make_bad(channels[id_], reason_code(value))
         else:
-            raws[field.name] = _raw(channel, field, value, params)
-    return raws
+            back.make_good(channels[id_], value)
+    return back.raws
 
 
-def _raw(channel: grammar.Channel, field: WordField | TextField, value: float, params: Mapping[str, ParamValue]) -> Raw:
-    if channel.true_when == "clear":
-        return int(not value)
-    scale = float(value_of(channel.scale, params))
-    raw = (value - float(value_of(channel.offset, params))) / scale
-    return round(raw) if field.type in _WHOLE else raw
+class _Back:
+    """Raw values of one reply that are being changed."""
 
+    def __init__(
+        self,
+        query: grammar.Query,
+        fields: Mapping[str, AnyField],
+        params: Mapping[str, ParamValue],
+        raws: dict[str, Raw],
+    ) -> None:
+        self.raws = raws
+        self._query = query
+        self._fields = fields
+        self._params = params
+        self._index = FieldIndex(list(fields.values()))
 
-def _make_bad(
-    query: grammar.Query,
-    channel: grammar.Channel,
-    field: WordField | TextField,
-    params: Mapping[str, ParamValue],
-    reason: str,
-    raws: dict[str, Raw],
-) -> None:
-    """Change raw values so that the channel is bad for this reason. Raises ValueError where none does that."""
-    for raw, meant in field.sentinels.items():
-        if meant == reason:
-            raws[field.name] = raw
+    def make_good(self, channel: grammar.Channel, value: float) -> None:
+        """Let the channel have this value."""
+        source = self._source(channel)
+        field = self._fields[source.field]
+        if channel.bit is not None:
+            mask = 1 << bit_numbers(channel.bit, field.bits)[0]
+            word = self._word(field.name)
+            on = bool(value) is (channel.true_when == "set")
+            self.raws[field.name] = word | mask if on else word & ~mask
             return
-    for condition in [*channel.bad_when, *query.bad_when]:
-        if condition.reason == reason and applies(condition.when, params):
-            raws[condition.field] = _meeting(condition, raws.get(condition.field), params)
+        if channel.true_when == "clear":
+            self.raws[field.name] = int(not value)
             return
-    if reason == Reason.NOT_AVAILABLE and field.type in ("f32", "f64"):
-        raws[field.name] = math.nan
-        return
-    raise ValueError(f"the driver file knows no way in which {channel.id} is {reason}")
+        if channel.max_age is not None and meaning.judge_of(
+            channel.model_copy(update={"bad_when": []}), self._index, self._params
+        )(self._ordered()):  # type: ignore[misc]
+            self.raws[channel.max_age.field] = 0
+        for by in channel.scale_by:
+            if applies(by.when, self._params):
+                value /= self._factor(by)
+        if channel.unit_by is not None:
+            unit_scale, unit_offset = self._unit(channel.unit_by, str(value_of(channel.unit, self._params)))
+            value = (value - unit_offset) / unit_scale
+        scale = float(value_of(channel.scale if source.scale is None else source.scale, self._params))
+        offset = float(value_of(channel.offset if source.offset is None else source.offset, self._params))
+        raw = (value - offset) / scale
+        self.raws[field.name] = round(raw) if field.whole else raw
+
+    def make_bad(self, channel: grammar.Channel, reason: str) -> None:
+        """Let the channel be bad for this reason. Raises ValueError where no raw value does that."""
+        field = self._fields[self._source(channel).field]
+        for raw, meant in field.sentinels.items():
+            if meant == reason:
+                self.raws[field.name] = raw
+                return
+        for condition in [*channel.bad_when, *self._query.bad_when]:
+            if condition.reason == reason and applies(condition.when, self._params):
+                self._meet(condition)
+                return
+        if reason == Reason.NOT_AVAILABLE and not field.whole and field.raw_type in ("f", "d"):
+            self.raws[field.name] = math.nan
+            return
+        if reason == Reason.NOT_RELIABLE and channel.max_age is not None:
+            scale = {"ms": 1000.0, "s": 1.0, "min": 1 / 60, "h": 1 / 3600}[channel.max_age.unit]
+            self.raws[channel.max_age.field] = math.ceil(channel.max_age.at_most * scale) + 1
+            return
+        if reason == Reason.WRONG_MODE and channel.unit_by is not None:
+            self.raws[channel.unit_by.field] = _another(channel.unit_by.codes)
+            return
+        coded = next((by for by in channel.scale_by if by.codes and applies(by.when, self._params)), None)
+        if reason == Reason.WRONG_MODE and coded is not None:
+            self.raws[coded.field] = _another(coded.codes or {})
+            return
+        raise ValueError(f"the driver file knows no way in which {channel.id} is {reason}")
+
+    # ------------------------------------------------------------------ what the channel rests on
+
+    def _source(self, channel: grammar.Channel) -> grammar.Source:
+        """The field that the channel comes from now; where none of them counts, the first one is let count."""
+        sources = meaning.sources(channel, self._params)
+        for source in sources:
+            if self._holds(_conditions(source)):
+                return source
+        for condition in _conditions(sources[0]):
+            self._meet(condition)
+        if not self._holds(_conditions(sources[0])):
+            raise ValueError(f"no raw values are known with which {channel.id} comes from {sources[0].field}")
+        return sources[0]
+
+    def _holds(self, conditions: Sequence[grammar.Condition]) -> bool:
+        made = tests(conditions, self._index, self._params, missing=False)
+        raws = self._ordered()
+        return all(test(raws) for test in made)
+
+    def _ordered(self) -> list[Raw]:
+        return [self.raws.get(name) for name in self._fields]
+
+    def _factor(self, by: grammar.ScaleBy) -> float:
+        factor = meaning.factor_of(by, self._index)(self._ordered())
+        if isinstance(factor, str) or factor == 0.0:
+            # Such a factor as leaves the value as it is, or the first that the file knows.
+            if by.codes:
+                self.raws[by.field] = next(iter(by.codes))
+            else:
+                self.raws[by.field] = 0 if by.as_ == "power-of-ten" else 1
+            factor = meaning.factor_of(by, self._index)(self._ordered())
+        if isinstance(factor, str) or factor == 0.0:
+            raise ValueError(f"no raw value of {by.field} is known with which the channel has values")
+        return factor
+
+    def _unit(self, by: grammar.UnitBy, unit: str) -> tuple[float, float]:
+        scales = meaning.unit_scales(by, unit)
+        if self.raws.get(by.field) not in scales:
+            self.raws[by.field] = next((code for code, named in by.codes.items() if named == unit), next(iter(scales)))
+        return scales[self.raws[by.field]]
+
+    # ------------------------------------------------------------------ conditions
+
+    def _word(self, name: str) -> int:
+        raw = self.raws.get(name)
+        return raw if isinstance(raw, int) else 0
+
+    def _meet(self, condition: grammar.Condition) -> None:
+        """Change raw values so that the condition holds. Raises ValueError where no value is known."""
+        for inner in condition.all or []:
+            if applies(inner.when, self._params):
+                self._meet(inner)
+        if condition.field is not None and not self._holds([condition]):
+            self.raws[condition.field] = self._meeting(condition, self.raws.get(condition.field))
+        if not self._holds([condition]):
+            raise ValueError(f"no raw values are known that meet the condition on {', '.join(fields_of(condition))}")
+
+    def _meeting(self, condition: grammar.Condition, raw: Raw) -> Raw:
+        """A raw value for which the condition holds."""
+        field = self._fields[condition.field or ""]
+        word = raw if isinstance(raw, int) else 0
+        if condition.set is not None:
+            return word | 1 << bit_numbers(condition.set, field.bits)[0]
+        if condition.clear is not None:
+            return word & ~mask_of(condition.clear, field.bits)
+        if condition.other_than_set is not None:
+            known = mask_of(condition.other_than_set, field.bits)
+            return word | 1 << next(bit for bit in range(64) if not known >> bit & 1)
+        if condition.has is not None:
+            added = condition.has if isinstance(condition.has, str) else condition.has[0]
+            return f"{raw} {added}" if raw else added
+        if condition.is_ is not None:
+            wanted = condition.is_[0] if isinstance(condition.is_, list) else value_of(condition.is_, self._params)
+            return wanted if isinstance(wanted, (int, float, str)) else None
+        if condition.is_not is not None:
+            return self._unlike(condition.is_not, field, raw)
+        if condition.matches is not None:
+            return next((text for text in _texts(field) if self._matches(condition, text)), raw)
+        if condition.below is not None:
+            return math.ceil(condition.below) - 1 if field.whole else condition.below - 1
+        above = condition.above or 0.0
+        return math.floor(above) + 1 if field.whole else above + 1
+
+    def _matches(self, condition: grammar.Condition, text: str) -> bool:
+        return grammar.pattern_of(condition.matches or "").fullmatch(text_of(text)) is not None
+
+    def _unlike(self, given: Any, field: AnyField, raw: Raw) -> Raw:
+        unwanted = given if isinstance(given, list) else [value_of(given, self._params)]
+        if isinstance(raw, str) or any(isinstance(one, str) for one in unwanted):
+            return next((text for text in ("?", "??", *_texts(field)) if text not in unwanted), None)
+        return next(number for number in range(len(unwanted) + 1) if number not in unwanted)
 
 
-def _meeting(condition: grammar.Condition, raw: Raw, params: Mapping[str, ParamValue]) -> Raw:
-    """A raw value for which the condition holds."""
-    word = raw if isinstance(raw, int) else 0
-    if condition.set is not None:
-        first = condition.set if isinstance(condition.set, int) else condition.set[0]
-        return word | 1 << first
-    if condition.clear is not None:
-        return word & ~meaning.mask_of(condition.clear)
-    if condition.has is not None:
-        added = condition.has if isinstance(condition.has, str) else condition.has[0]
-        return f"{raw} {added}" if raw else added
-    if condition.is_ is not None:
-        wanted = condition.is_[0] if isinstance(condition.is_, list) else value_of(condition.is_, params)
-        return wanted if isinstance(wanted, (int, float, str)) else None
-    if condition.is_not is not None:
-        return "?" if isinstance(raw, str) else word ^ 1 if word else 0
-    if condition.below is not None:
-        return condition.below - 1
-    return (condition.above or 0.0) + 1
+def _conditions(source: grammar.Source) -> Sequence[grammar.Condition]:
+    if source.if_ is None:
+        return []
+    return source.if_ if isinstance(source.if_, list) else [source.if_]
+
+
+def _texts(field: AnyField) -> list[str]:
+    """Texts that the field may hold, as far as the file tells."""
+    codes = getattr(field, "codes", {})
+    return [*codes, *(raw for raw in field.sentinels if isinstance(raw, str))]
+
+
+def _another(codes: Mapping[Any, Any]) -> Raw:
+    """A code that is none of these."""
+    if any(isinstance(code, str) for code in codes):
+        return next(text for text in ("?", "??") if text not in codes)
+    return next(number for number in range(len(codes) + 1) if number not in codes)

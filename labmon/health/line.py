@@ -35,6 +35,7 @@ class DeviceHealth:
 
     __slots__ = (
         "answered_late",
+        "clock_drift",
         "exchanges",
         "failures",
         "frames",
@@ -51,6 +52,7 @@ class DeviceHealth:
         "probes",
         "replies",
         "rests",
+        "retries",
         "since",
         "state",
         "variant",
@@ -75,6 +77,8 @@ class DeviceHealth:
         self.late_after: float | None = None
         """Seconds after which the latest late reply came."""
         self.rests = 0
+        self.retries = 0
+        """How often something was asked again at once, because its driver says so."""
         self.probes = 0
         self.missed_ticks = 0
         self.frames = 0
@@ -86,6 +90,8 @@ class DeviceHealth:
         self.last_failure: Reason | None = None
         self.identity = ""
         """What the instrument said of itself when it was last identified."""
+        self.clock_drift: float | None = None
+        """Seconds that its clock was last seen ahead of the gateway's; None where it was not compared."""
         self.variant = ""
         """Which of its driver's variants it is; empty where there are none."""
 
@@ -162,6 +168,7 @@ class DeviceHealth:
             "answered_late": self.answered_late,
             "late_after": self.late_after,
             "rests": self.rests,
+            "retries": self.retries,
             "probes": self.probes,
             "missed_ticks": self.missed_ticks,
             "frames": self.frames,
@@ -171,6 +178,7 @@ class DeviceHealth:
             "last_failure": None if self.last_failure is None else self.last_failure.value,
             "identity": self.identity,
             "variant": self.variant,
+            "clock_drift": self.clock_drift,
         }
 
     def _become(self, state: DeviceState, mono: float) -> None:

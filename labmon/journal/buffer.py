@@ -131,6 +131,11 @@ class Buffer:
         return self._rest.alarm_states
 
     @property
+    def settings(self) -> dict[str, str]:
+        """Settings that wait, to be written with the events that tell of them."""
+        return self._rest.settings
+
+    @property
     def cursors(self) -> dict[str, int]:
         """Cursors that wait."""
         return self._rest.cursors

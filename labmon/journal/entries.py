@@ -53,14 +53,18 @@ class Gap:
     last: int
     device: str = ""
 
+    @property
+    def detail(self) -> str:
+        """The gap in words."""
+        first, last = _iso(self.first), _iso(self.last)
+        if not self.device:
+            return f"{self.readings} readings of {first} to {last} are lost: {self.why}"
+        count = str(self.exchanges) if self.exchanges else "an unknown number of"
+        return f"{count} records between {first} and {last} are missing: {self.why}"
+
     def event(self, now: int) -> Event:
         """The gap as an event, for people."""
-        span = f"{_iso(self.first)} to {_iso(self.last)}"
-        if self.device:
-            count = str(self.exchanges) if self.exchanges else "an unknown number of"
-            detail = f"{count} records between {span.replace(' to ', ' and ')} are missing: {self.why}"
-            return Event(EventKind.GAP, self.first, now, detail, device=self.device)
-        return Event(EventKind.GAP, self.first, now, f"{self.readings} readings of {span} are lost: {self.why}")
+        return Event(EventKind.GAP, self.first, now, self.detail, device=self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,8 @@ class Group:
     """Each with its body (encoding.encode_event), so that one that cannot be written is refused before it is here."""
     alarm_states: dict[str, bytes] = field(default_factory=dict)
     record_keys: dict[str, RecordKey] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    """What instruments were last known to be set to, by name."""
     configurations: list[tuple[int, Configuration]] = field(default_factory=list)
     """Each with the time of its application (UTC ns)."""
     gaps: list[tuple[int, Gap]] = field(default_factory=list)
@@ -141,6 +147,7 @@ class Group:
             or self.events
             or self.alarm_states
             or self.record_keys
+            or self.settings
             or self.configurations
             or self.gaps
             or self.cursors

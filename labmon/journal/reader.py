@@ -194,6 +194,10 @@ class Reader:
             query: RecordKey(time, key) for query, time, key in self.query("SELECT query, time, key FROM record_key")
         }
 
+    def settings(self) -> dict[str, str]:
+        """What instruments were last known to be set to, by name."""
+        return dict(self.query("SELECT name, value FROM setting"))
+
     def quarantined(self, store: str | None = None) -> list[Quarantined]:
         """What stores (or one store) refused, in order."""
         rows = self.query(

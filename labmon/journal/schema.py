@@ -33,11 +33,13 @@ STEPS: Final[list[tuple[str, ...]]] = [
         "CREATE TABLE quarantine (store TEXT NOT NULL, seq INTEGER NOT NULL, why TEXT NOT NULL, time INTEGER NOT NULL,"
         " PRIMARY KEY (store, seq)) WITHOUT ROWID",
     ),
+    ("CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",),
 ]
-SMALL_TABLES: Final = ("meta", "cursor", "alarm_state", "record_key", "quarantine", "document")
+SMALL_TABLES: Final = ("meta", "cursor", "alarm_state", "record_key", "quarantine", "document", "setting")
 
 _ALARM_STATES: Final = "SELECT alarm, state FROM alarm_state"
 _RECORD_KEYS: Final = "SELECT query, time, key FROM record_key"
+_SETTINGS: Final = "SELECT name, value FROM setting"
 _CHECKED_WHOLE: Final = 16 * 2**20
 
 
@@ -179,9 +181,9 @@ def to_disk(path: Path) -> None:
 
 
 def salvage(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Alarm states and record keys of a damaged journal, where these tables are still sound.
+    """Alarm states, record keys and settings of a damaged journal, where these tables are still sound.
 
-    Without them an acknowledged alarm would be raised anew after the next start.
+    Without them an acknowledged alarm would be raised anew after the next start, and a changed setting not be told.
     """
     rows: dict[str, list[tuple[object, ...]]] = {}
     try:
@@ -189,7 +191,7 @@ def salvage(path: Path) -> dict[str, list[tuple[object, ...]]]:
     except sqlite3.Error:
         return rows
     try:
-        for table, query in (("alarm_state", _ALARM_STATES), ("record_key", _RECORD_KEYS)):
+        for table, query in (("alarm_state", _ALARM_STATES), ("record_key", _RECORD_KEYS), ("setting", _SETTINGS)):
             try:
                 if connection.execute(f"PRAGMA quick_check('{table}')").fetchall() == [("ok",)]:
                     rows[table] = connection.execute(query).fetchall()

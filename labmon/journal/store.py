@@ -46,8 +46,8 @@ class Store(Reader):
         """Open the journal at `path`, making, migrating or replacing it as needed.
 
         A damaged or foreign file (or one that was `condemned`, with the reason) is renamed aside and a new journal with
-        a new id begun; `trouble` of the store then says so. Alarm states and record keys are taken over where they are
-        sound. Raises NewerJournal (left untouched), JournalInUse, JournalUnavailable.
+        a new id begun; `trouble` of the store then says so. Alarm states, record keys and settings are taken over where
+        they are sound. Raises NewerJournal (left untouched), JournalInUse, JournalUnavailable.
         """
         path = Path(path)
         lock = _take_lock(path)
@@ -94,6 +94,7 @@ class Store(Reader):
             with translated(f"{path}: take over"), transaction(store._db):
                 store._db.executemany("INSERT INTO alarm_state VALUES (?, ?)", rows.get("alarm_state", []))
                 store._db.executemany("INSERT INTO record_key VALUES (?, ?, ?)", rows.get("record_key", []))
+                store._db.executemany("INSERT INTO setting VALUES (?, ?)", rows.get("setting", []))
         except BaseException:
             store._db.close()
             raise
@@ -201,6 +202,7 @@ class Store(Reader):
             "INSERT OR REPLACE INTO record_key VALUES (?, ?, ?)",
             [(query, key.time, key.key) for query, key in group.record_keys.items()],
         )
+        write("INSERT OR REPLACE INTO setting VALUES (?, ?)", group.settings.items())
         write(
             "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE seq < excluded.seq",
             group.cursors.items(),

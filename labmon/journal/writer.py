@@ -128,8 +128,10 @@ class JournalWriter:
         events: Iterable[Event] = (),
         alarm_states: Mapping[str, bytes] | None = None,
         record_keys: Mapping[str, RecordKey] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """Accept events, alarm states (the last of each counts; empty: forget it) and keys of the records before.
+        """Accept events, alarm states (the last of each counts; empty: forget it), keys of the records before, and
+        settings of instruments, which are written in one commit with the events.
 
         Nothing of these overflows. Raises Unpackable for an event that cannot be written, TypeError for a state that
         is not bytes; nothing is accepted then.
@@ -140,6 +142,8 @@ class JournalWriter:
             self._committer.watch.tell_soon()
         if alarm_states:
             self._buffer.alarm_states.update(alarm_states)
+        if settings:
+            self._buffer.settings.update(settings)
         for query, key in (record_keys or {}).items():
             self._buffer.add_record_key(query, key)
 
@@ -228,6 +232,10 @@ class JournalWriter:
     async def alarm_states(self) -> dict[str, bytes]:
         """The saved state of each alarm."""
         return await self._read(lambda reader: reader.alarm_states())
+
+    async def settings(self) -> dict[str, str]:
+        """What instruments were last known to be set to, by name."""
+        return await self._read(lambda reader: reader.settings())
 
     async def latest_records(self) -> dict[str, RecordKey]:
         """The last record taken, by query."""

@@ -62,6 +62,11 @@ class EventKind(StrEnum):
     JOURNAL = "journal"
     QUARANTINE = "quarantine"
     IDENTITY = "identity"
+    """What an instrument says of itself is not what it said before; the detail has both."""
+    SETTINGS = "settings-changed"
+    """An instrument is set otherwise than before; the detail has the old and the new values."""
+    DEVICE_CLOCK = "device-clock-set"
+    """labmon set an instrument's clock, or could not; the detail says by how much it was off."""
     NOTICE = "notice"
     """A person was told of an alarm, or could not be; `to`, `by` and `outcome` say who, how and whether."""
 

@@ -37,7 +37,21 @@ _DEVICE = {
         "and the limits are NOT watched.",
         "Check whether instruments or cables were swapped.",
     ),
+    "wrong-settings": Condition(
+        "is set otherwise than it should be",
+        "is set as it should be again",
+        "The instrument answers, but is set so that its values would be taken for something else. They are not used. "
+        f"{_UNWATCHED}",
+        "Set the instrument as reported below, and ask who changed it.",
+    ),
 }
+_DEVICE_CLOCK = Condition(
+    "has a clock that is off",
+    "has the right time again",
+    "Samples that the instrument stores itself carry its own time, which is wrong. Values are as measured, and limits "
+    "are watched.",
+    "Set the instrument's clock. If it goes wrong again, its battery may be flat.",
+)
 _CHANNEL = {
     "silence": Condition(
         "gives no readings",
@@ -205,6 +219,8 @@ def find(event: Event, plant: Plant) -> tuple[str, Condition]:
             return f"line {line}", _LINE
         case [device, name] if name in _DEVICE:
             return device, _DEVICE[name]
+        case [device, "clock-drift"]:
+            return device, _DEVICE_CLOCK
         case [device, channel, name] if name in _CHANNEL:
             return f"{device} {channel}", _CHANNEL[name]
         case _:

@@ -8,7 +8,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -17,20 +17,33 @@ from labmon.drivers.catalogue import Catalogue
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.load import load_driver
 from labmon.links.opening import Framing
-from labmon.simulate.fault import FAULTS, Fault
+from labmon.simulate.fault import FAULTS, LONGEST, PLACES, Fault
 from labmon.simulate.instrument import Instrument, framing_of
 from labmon.simulate.line import Instruments, PtyLine, TcpLine
 
 HELP = f"""\
-set CHANNEL VALUE     let a channel be there and stay around it
+set CHANNEL VALUE     let a channel be there and stay around it; what follows a set point approaches it
 bad CHANNEL REASON    let a channel have no value (no-sensor, not-ready, ...)
+sentinel CHANNEL      let it say the raw value that means no value
+stuck CHANNEL | all   let it stay at exactly what it is
 ambient CHANNEL       let a channel drift to what it is in the room
-usual                 let every channel drift back
+door open | closed    the same for all that an open door changes
+grade A|B|C|D [at-rest | in-operation]
+                      count the particles of such a room (Annex 1, Table 5)
+says FIELD VALUE      let a field of its replies hold another raw value: a setting, a serial number
+usual                 let every channel drift back, free
+clock SECONDS         let its clock be ahead by so much; negative: behind
+reboot [SECONDS] [keep | lose]
+                      be silent for so long (2), then as just switched on; what it stored is kept or lost
 {" | ".join(FAULTS)}
-                      how it answers; late takes seconds, refuse a code
+                      how it answers; late takes seconds, refuse a code, junk a place ({", ".join(PLACES)})
 show                  its values now
 quit
 """
+REBOOT = 2.0
+"""Seconds that a restart takes."""
+CLOCK = 1e9
+"""Seconds by which a clock can be wrong."""
 STEP = 0.2
 
 
@@ -46,6 +59,10 @@ class Wanted:
     params: Mapping[str, str]
     values: Mapping[str, str]
     folders: tuple[Path, ...] = ()
+    commands: tuple[str, ...] = ()
+    """Carried out before it serves."""
+    door_every: float | None = None
+    """Mean seconds between two openings of its door; None for never."""
 
 
 def make(wanted: Wanted) -> tuple[Instrument, TcpLine | PtyLine]:
@@ -61,6 +78,9 @@ def make(wanted: Wanted) -> tuple[Instrument, TcpLine | PtyLine]:
     instrument = Instrument(driver, framing, address, params)
     for channel, text in wanted.values.items():
         instrument.jump(channel, float(text))
+    for command in wanted.commands:
+        obey(instrument, command)
+    instrument.life.door_every = wanted.door_every
     instruments = Instruments(framing_of(framing, [instrument]), [instrument])
     if wanted.tcp is not None:
         return instrument, TcpLine(instruments, wanted.tcp)
@@ -96,23 +116,98 @@ def obey(instrument: Instrument, line: str) -> str:
         return ""
     verb, rest = words[0], words[1:]
     if verb in FAULTS:
-        instrument.fault = Fault.parse(line)
+        instrument.misbehave(Fault.parse(line))
         return f"answers: {line.strip()}"
-    if verb == "set" and len(rest) == 2:
-        instrument.jump(rest[0], float(rest[1]))
-        return f"{rest[0]} is {rest[1]}"
-    if verb == "bad" and len(rest) == 2:
-        instrument.make_bad(rest[0], rest[1])
-        return f"{rest[0]} is {rest[1]}"
-    if verb == "ambient" and len(rest) == 1:
-        instrument.to_ambient(rest[0])
-        return f"{rest[0]} drifts"
-    if verb == "usual":
-        instrument.to_usual()
-        return "back to the usual"
-    if verb == "show":
-        return "  ".join(f"{name} {value:.6g}" for name, value in instrument.channels().items())
-    raise ValueError(f"what is {line.strip()}? `help` lists the commands")
+    deed = _DEEDS.get(verb)
+    if deed is None or len(rest) not in deed[0]:
+        raise ValueError(f"what is {line.strip()}? `help` lists the commands")
+    return deed[1](instrument, *rest)
+
+
+def _set(instrument: Instrument, channel: str, value: str) -> str:
+    instrument.jump(channel, float(value))
+    return f"{channel} is {value}"
+
+
+def _bad(instrument: Instrument, channel: str, reason: str) -> str:
+    instrument.make_bad(channel, reason)
+    return f"{channel} is {reason}"
+
+
+def _says(instrument: Instrument, field: str, raw: str) -> str:
+    instrument.says(field, raw)
+    return f"{field} says {raw}"
+
+
+def _sentinel(instrument: Instrument, channel: str) -> str:
+    return f"{channel} is {instrument.sentinel(channel)}"
+
+
+def _stuck(instrument: Instrument, channel: str) -> str:
+    instrument.stuck(None if channel == "all" else channel)
+    return f"{channel} is stuck"
+
+
+def _ambient(instrument: Instrument, channel: str) -> str:
+    instrument.to_ambient(channel)
+    return f"{channel} drifts"
+
+
+def _door(instrument: Instrument, state: str) -> str:
+    if state not in ("open", "closed"):
+        raise ValueError(f"a door is open or closed, not {state}")
+    instrument.door(state == "open")
+    return f"the door is {state}"
+
+
+def _grade(instrument: Instrument, grade: str, state: str = "at-rest") -> str:
+    instrument.room(grade, state)
+    return f"a room of grade {grade} {state}"
+
+
+def _usual(instrument: Instrument) -> str:
+    instrument.to_usual()
+    return "back to the usual"
+
+
+def _clock(instrument: Instrument, seconds: str) -> str:
+    ahead = float(seconds)
+    if not abs(ahead) <= CLOCK:
+        raise ValueError(f"{seconds} is not within {CLOCK:g} s")
+    instrument.clock_offset = ahead
+    return f"the clock is ahead by {ahead:g} s"
+
+
+def _reboot(instrument: Instrument, *words: str) -> str:
+    seconds = [w for w in words if w not in ("keep", "lose")]
+    if len(seconds) > 1 or len(words) - len(seconds) > 1:
+        raise ValueError("reboot takes seconds, and keep or lose")
+    time_ = float(seconds[0]) if seconds else REBOOT
+    if not 0 <= time_ <= LONGEST:
+        raise ValueError(f"{time_:g} is not between 0 and {LONGEST:g}")
+    instrument.reboot(time_, lose="lose" in words)
+    return f"starts again in {time_:g} s, what it stored is {'lost' if 'lose' in words else 'kept'}"
+
+
+def _show(instrument: Instrument) -> str:
+    return "  ".join(f"{name} {value:.6g}" for name, value in instrument.channels().items()) or "nothing moves"
+
+
+_DEEDS: dict[str, tuple[tuple[int, ...], Callable[..., str]]] = {
+    # Verb -> how many words may follow, and what is done.
+    "set": ((2,), _set),
+    "bad": ((2,), _bad),
+    "says": ((2,), _says),
+    "sentinel": ((1,), _sentinel),
+    "stuck": ((1,), _stuck),
+    "ambient": ((1,), _ambient),
+    "door": ((1,), _door),
+    "grade": ((1, 2), _grade),
+    "usual": ((0,), _usual),
+    "clock": ((1,), _clock),
+    "reboot": ((0, 1, 2), _reboot),
+    "show": ((0,), _show),
+}
 
 
 async def serve(wanted: Wanted) -> int:

@@ -6,7 +6,8 @@ labmon.links, so that the two check each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,14 @@ class Framing(Protocol):
         """The frame of a reply to `asked` that says it comes from `unit`."""
         ...
 
+    def spoiled(self, frame: bytes, chance: random.Random) -> bytes:
+        """The frame with noise in it, such as this kind of line brings."""
+        ...
+
+    def unsummed(self, frame: bytes) -> bytes:
+        """The frame with another checksum. Raises ValueError when it has none."""
+        ...
+
 
 def crc16(data: bytes) -> bytes:
     """CRC-16 of Modbus RTU, low byte first (Modbus over Serial Line V1.02, 6.2.2)."""
@@ -40,6 +49,10 @@ def crc16(data: bytes) -> bytes:
         for _ in range(8):
             register = (register >> 1) ^ 0xA001 if register & 1 else register >> 1
     return register.to_bytes(2, "little")
+
+
+def _turned(frame: bytes, at: int, bit: int) -> bytes:
+    return frame[:at] + bytes([frame[at] ^ 1 << bit]) + frame[at + 1 :]
 
 
 class Rtu:
@@ -67,6 +80,14 @@ class Rtu:
         frame = bytes([(asked.unit or 0) if unit is None else unit]) + body
         return frame + crc16(frame)
 
+    def spoiled(self, frame: bytes, chance: random.Random) -> bytes:
+        """One bit turned over anywhere."""
+        return _turned(frame, chance.randrange(len(frame)), chance.randrange(8))
+
+    def unsummed(self, frame: bytes) -> bytes:
+        """The last byte inverted."""
+        return frame[:-1] + bytes([frame[-1] ^ 0xFF])
+
 
 class Ascii:
     """Modbus ASCII: `:` hex LRC CR LF."""
@@ -88,6 +109,14 @@ class Ascii:
         """Unit and PDU in upper case hex, LRC."""
         data = bytes([(asked.unit or 0) if unit is None else unit]) + body
         return b":" + (data + bytes([-sum(data) & 0xFF])).hex().upper().encode() + b"\r\n"
+
+    def spoiled(self, frame: bytes, chance: random.Random) -> bytes:
+        """One bit turned over between colon and end."""
+        return _turned(frame, chance.randrange(1, len(frame) - 2), chance.randrange(8))
+
+    def unsummed(self, frame: bytes) -> bytes:
+        """Another last digit of the LRC."""
+        return frame[:-3] + (b"0" if frame[-3:-2] != b"0" else b"1") + frame[-2:]
 
 
 class Tcp:
@@ -111,25 +140,46 @@ class Tcp:
         own = (asked.unit or 0) if unit is None else unit
         return asked.tag + b"\0\0" + (len(body) + 1).to_bytes(2, "big") + bytes([own]) + body
 
+    def spoiled(self, frame: bytes, chance: random.Random) -> bytes:
+        """Another protocol id: TCP itself lets no bit turn over, but what stands behind a gateway may be mad."""
+        return _turned(frame, 2 + chance.randrange(2), chance.randrange(8))
+
+    def unsummed(self, frame: bytes) -> bytes:
+        """There is none. Raises ValueError."""
+        raise ValueError("Modbus TCP has no checksum")
+
 
 class Text:
-    """Lines: what comes before a terminator is the request; the reply is what the instrument says, as it is."""
+    """Text and binary: the requests that the instruments know, as they stand on the wire, terminator and all.
 
-    def __init__(self, terminators: tuple[bytes, ...]) -> None:
-        self.terminators = terminators
+    `known` gives them. What begins none of them is no request, and passed over byte by byte.
+    """
+
+    def __init__(self, known: Callable[[], Collection[bytes]]) -> None:
+        self.known = known
 
     def requests(self, buffer: bytearray) -> Iterator[Asked]:
-        """Complete lines without their terminator."""
-        while True:
-            found = [(at, t) for t in self.terminators if (at := buffer.find(t)) >= 0]
+        """Whole requests, the longest that fits first."""
+        while buffer:
+            known = self.known()
+            found = max((k for k in known if buffer.startswith(k)), key=len, default=b"")
             if not found:
-                return
-            at, terminator = min(found)
-            line = bytes(buffer[:at])
-            del buffer[: at + len(terminator)]
-            if line:
-                yield Asked(None, line)
+                if any(k.startswith(buffer) for k in known):
+                    return
+                del buffer[0]
+                continue
+            del buffer[: len(found)]
+            yield Asked(None, found)
 
     def reply(self, asked: Asked, body: bytes, unit: int | None) -> bytes:
-        """The line as the instrument gave it, terminator and all."""
+        """The frame as the instrument gave it, terminator and all."""
         return body
+
+    def spoiled(self, frame: bytes, chance: random.Random) -> bytes:
+        """A bit that cannot be in a character, as noise leaves it; not in the terminator."""
+        at = chance.randrange(max(1, len(frame.rstrip(b"\r\n"))))
+        return frame[:at] + bytes([frame[at] ^ 0x80]) + frame[at + 1 :]
+
+    def unsummed(self, frame: bytes) -> bytes:
+        """Only the instrument knows where its checksum stands. Raises ValueError."""
+        raise ValueError("this line has no checksum of its own")

@@ -5,32 +5,33 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labmon.acquisition.plan import LinePlan
 from labmon.drivers.compile import CompiledDriver
-from labmon.drivers.examples import payloads_of, target_of, typical
+from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.steps import Identification, Step, Words, Write
-from labmon.drivers.text_step import Text
+from labmon.drivers.steps import Step
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault
 from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
+from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
-from labmon.simulate.quantity import TYPICAL, Quantity, Typical
+from labmon.simulate.raws import Asked, completed, shown, stamp, typed, well
+from labmon.simulate.registers import Registers
 from labmon.simulate.stored import Stored
+from labmon.simulate.words import Spoken
 
 SAMPLE = 10.0
 """Seconds between two stored samples of an instrument that keeps records."""
-_TABLES = {1: "coils", 2: "discrete", 3: "holding", 4: "input"}
 
 
 class Instrument:
-    """An instrument that answers as its driver file says. `set` and `fault` change what it says and how."""
+    """An instrument that answers as its driver file says. What it measures moves by itself and by command."""
 
     def __init__(
         self,
@@ -41,40 +42,58 @@ class Instrument:
         *,
         sample: float = SAMPLE,
         chance: random.Random | None = None,
+        grade: str = "A",
+        state: str = "at-rest",
     ) -> None:
         self.driver = driver
         self.fault = Fault()
         self.sample = sample
         self.chance = chance or random.Random()
-        self.unit = driver.setting(framing, address, params).address
+        setting = driver.setting(framing, address, params)
+        self.framing = framing
+        self.unit = setting.address
+        self.params = setting.params
         self.queries: list[CompiledQuery] = driver.queries(framing, address, params)
         self.identity: CompiledIdentity | None = driver.identity(framing, address, params)
-        self._raws: dict[str, dict[str, Raw]] = {q.name: typical(driver, q, framing, params) for q in self.queries}
-        self._identity_raws = _identity_raws(driver)
+        self.device_clock: CompiledClock | None = driver.clock(framing, address, params)
+        beside: dict[str, Asked | None] = {
+            "identity": self.identity,
+            "guard": driver.guard(framing, address, params),
+            "clock": self.device_clock,
+        }
+        self._start: dict[str, dict[str, Raw]] = {}
+        payloads: dict[str, list[bytes]] = {}
+        exemplary: set[str] = set()
+        for query in self.queries:
+            raws, payloads[query.name] = shown(driver, f"query {query.name}", query, params)
+            if raws:
+                exemplary.add(query.name)
+            raws = completed(query.steps, raws)
+            self._start[query.name] = well(query, driver.file.queries[query.name], raws, self.params)
+        self._beside: dict[str, tuple[Sequence[Step], dict[str, Raw]]] = {}
+        for what, asked in beside.items():
+            if asked is not None:
+                told, payloads[what] = shown(driver, what, asked, params)
+                self._beside[what] = asked.steps, completed(asked.steps, told)
         self.stored = {q.name: Stored(q.way) for q in self.queries if q.way is not None}
         """The samples that it keeps, by query."""
+        self._now: dict[str, dict[str, Raw]] = {}
         self._bad: dict[str, str] = {}
-        self._written: dict[int, int] = {}
         self._since_sample = 0.0
-        self._lines: dict[bytes, tuple[Text, str | None]] = {}
-        self._texts()
-        self.quantities: dict[str, Quantity] = {}
-        for query in self.queries:
-            self._begin(query)
+        self._restarts_in = 0.0
+        self._order = sorted(self.queries, key=lambda query: query.kind != "record")
+        """Where two queries read the same register, the later one says what it holds: the last that was told."""
+        self.clock_offset = 0.0
+        """Seconds by which the instrument's own clock is ahead."""
+        self._modbus = framing.startswith("modbus-")
+        self._registers = Registers(self._sources, self._may_write)
+        self._spoken = Spoken(self._sources, payloads, driver)
+        self.life = Life(driver, self.queries, self._start, exemplary, self.chance)
+        self.life.room(grade, state)
+        self.quantities = self.life.quantities
         self._sampled()
 
     # ------------------------------------------------------------------ what it measures
-
-    def _begin(self, query: CompiledQuery) -> None:
-        class_ = self.driver.file.class_
-        start = query.answer([self._raws[query.name].get(name) for name in query.fields])
-        for spec, outcome in zip(query.channels, start.outcomes, strict=True):
-            known = TYPICAL.get((class_, spec.id))
-            if known is None:
-                if outcome.value is None or spec.states:
-                    continue
-                known = Typical(outcome.value, 0.0, 1.0)
-            self.quantities[spec.id] = Quantity(known.target, known.noise, known.tau, known.counts, self.chance)
 
     def channels(self) -> dict[str, float]:
         """The present value of every quantity that moves."""
@@ -85,199 +104,214 @@ class Instrument:
 
         Raises ValueError for a channel that it does not have or computes, and for a value that it cannot say.
         """
-        query = next((q for q in self.queries if any(spec.id == channel for spec in q.channels)), None)
-        if query is None:
-            names = ", ".join(spec.id for q in self.queries for spec in q.channels)
-            raise ValueError(f"no channel {channel}; there are {names}")
+        query = self._query_of(channel)
         if not math.isfinite(value):
             raise ValueError(f"{value} is no number")
+        if channel in self.life.clocks:
+            self.clock_offset = value - time.time()
+            self._moved()
+            return
         try:
-            query.encode(query.raws_of({channel: value}, self._raws[query.name]))
+            query.encode(query.raws_of({channel: value}, self._start[query.name]))
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{channel} cannot be {value:g}: {error}") from error
-        if channel not in self.quantities:
-            self.quantities[channel] = Quantity(value, 0.0, 0.0)
-        self.quantities[channel].jump(value)
+        self.life.jump(channel, value)
         self._bad.pop(channel, None)
+        self._moved()
 
     def to_ambient(self, channel: str) -> None:
         """Let a channel drift to what it is in the room: an open door."""
-        known = TYPICAL.get((self.driver.file.class_, channel))
-        if known is not None and known.ambient is not None:
-            self.quantities[channel].target = known.ambient
+        self.life.to_ambient(channel)
 
     def to_usual(self) -> None:
         """Let every channel drift back to where it usually is."""
-        for channel, quantity in self.quantities.items():
-            known = TYPICAL.get((self.driver.file.class_, channel))
-            if known is not None:
-                quantity.target = known.target
+        self.life.to_usual()
+
+    def door(self, is_open: bool) -> None:
+        """Open or close its door: what ambient air changes drifts, and a channel that tells of the door does."""
+        self.life.door(is_open)
+        self._moved()
+
+    def stuck(self, channel: str | None) -> None:
+        """Let a channel (None: all) stay at exactly what it is now. Raises ValueError for one that does not move."""
+        self.life.stuck(channel)
+        self._moved()
+
+    def room(self, grade: str, state: str) -> None:
+        """Count what a room of this grade has. Raises ValueError for a grade without a figure."""
+        self.life.room(grade, state)
+        self._moved()
 
     def make_bad(self, channel: str, reason: str) -> None:
         """Let a channel have no value, for a reason that the driver file can express. Raises ValueError else."""
+        query = self._query_of(channel)
+        query.raws_of({channel: reason}, self._start[query.name])
+        self._bad[channel] = reason
+        self._moved()
+
+    def sentinel(self, channel: str) -> str:
+        """Let a channel say the first raw value that is none; the reason that it has. Raises ValueError without one."""
+        query = self._query_of(channel)
+        source = next(c.from_ or c.id for c in self.driver.file.queries[query.name].channels if c.id == channel)
+        for one in query.steps:
+            for field in one.fields:
+                if field.name == source and field.sentinels:
+                    reason = next(iter(field.sentinels.values()))
+                    self.make_bad(channel, reason)
+                    return reason
+        raise ValueError(f"the driver file knows no raw value that means that {channel} has none")
+
+    def says(self, field: str, raw: str) -> None:
+        """Let a field hold another raw value from now on: a setting changed, another serial number.
+
+        Raises ValueError for a field that it does not have, and a value that the field cannot hold.
+        """
+        found = False
+        for steps, raws in [*self._beside.values(), *((q.steps, self._start[q.name]) for q in self.queries)]:
+            for one in steps:
+                if any(f.name == field for f in one.fields):
+                    changed = {**raws, field: typed(raws.get(field), raw)}
+                    one.encode(changed)
+                    raws[field] = changed[field]
+                    found = True
+        if not found:
+            raise ValueError(f"no field {field} in any reply")
+        self._moved()
+
+    def _query_of(self, channel: str) -> CompiledQuery:
         for query in self.queries:
             if any(spec.id == channel for spec in query.channels):
-                query.raws_of({channel: reason}, self._raws[query.name])
-                self._bad[channel] = reason
-                return
-        raise ValueError(f"no channel {channel}")
+                self._order.remove(query)
+                self._order.append(query)
+                return query
+        names = ", ".join(spec.id for q in self.queries for spec in q.channels)
+        raise ValueError(f"no channel {channel}; there are {names}")
+
+    # ------------------------------------------------------------------ time
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass."""
-        for quantity in self.quantities.values():
-            quantity.step(seconds)
+        self.life.advance(seconds)
+        self._restarts_in = max(0.0, self._restarts_in - seconds)
         self._since_sample += seconds
         if self._since_sample >= self.sample:
             self._sampled()
+        self._moved()
+
+    @property
+    def clock(self) -> float:
+        """Unix seconds by its own clock."""
+        return time.time() + self.clock_offset
+
+    def reboot(self, seconds: float, *, lose: bool) -> None:
+        """Be silent for so long, and then as just switched on: what was written is gone, and records where `lose`."""
+        self._restarts_in = seconds
+        self._registers.restart()
+        self._since_sample = 0.0
+        if lose:
+            for stored in self.stored.values():
+                stored.lose()
+        self._moved()
+
+    def _moved(self) -> None:
+        self._now.clear()
+        self._registers.forget()
 
     def _sampled(self) -> None:
         """Store a new sample in every query that reads records, with the time now."""
         self._since_sample = 0.0
         for query in self.queries:
-            if query.kind == "record":
-                raws = self._now(query)
+            if query.name in self.stored:
+                raws = self._measured(query)
                 record = self.driver.file.queries[query.name].record
                 if record is not None:
-                    raws[record.time] = int(time.time())
-                self._raws[query.name] = raws
-                if query.name in self.stored:
-                    self.stored[query.name].add(raws)
+                    raws |= stamp(record.time, self.clock)
+                self.stored[query.name].add(raws)
 
-    def _now(self, query: CompiledQuery) -> dict[str, Raw]:
+    def _measured(self, query: CompiledQuery) -> dict[str, Raw]:
         values: dict[str, float | str] = {}
+        drawn = self.life.drawn(query)
         for spec in query.channels:
             if spec.id in self._bad:
                 values[spec.id] = self._bad[spec.id]
-            elif spec.id in self.quantities and not _computed(self.driver, query.name, spec.id):
-                values[spec.id] = self.quantities[spec.id].value
-        return query.raws_of(values, self._raws[query.name])
+            elif spec.id in drawn and spec.id not in self.life.computed:
+                values[spec.id] = drawn[spec.id]
+        return self._stamped(query, query.raws_of(values, self._start[query.name]))
+
+    def _stamped(self, query: CompiledQuery, raws: dict[str, Raw]) -> dict[str, Raw]:
+        """With the clock's time in every text field that is one."""
+        for one in query.steps:
+            for field in one.fields:
+                if field.type == "time" and isinstance(raws.get(field.name), (int, float)):
+                    raws[field.name] = int(self.clock)
+        return raws
 
     def _current(self, query: CompiledQuery) -> dict[str, Raw]:
-        stored = self.stored.get(query.name)
-        return self._now(query) if stored is None else stored.shown(self._written)
+        raws = self._now.get(query.name)
+        if raws is None:
+            stored = self.stored.get(query.name)
+            kept = self._registers.kept("holding")
+            raws = self._now[query.name] = self._measured(query) if stored is None else stored.shown(kept)
+        return raws
 
     # ------------------------------------------------------------------ what it says
 
     def hears(self, unit: int | None, body: bytes) -> bool:
         """Whether a request is for it: by unit on Modbus, by what it understands on a text line."""
+        if self._restarts_in > 0:
+            return False
         if unit is not None:
             return unit == self.unit
-        return body in self._lines
+        return body in self._spoken.known()
+
+    def known(self) -> Collection[bytes]:
+        """The text requests that it understands, as they stand on the wire."""
+        return self._spoken.known()
 
     def answer(self, body: bytes) -> bytes | None:
-        """The reply's PDU or line."""
-        if self._lines:
-            return self._line(body)
-        return self._pdu(body)
+        """The reply's PDU, or its whole frame on a text line."""
+        return self._registers.answer(body) if self._modbus else self._spoken.answer(body)
 
     def refusal(self, body: bytes) -> bytes:
-        """The reply by which it refuses: a Modbus exception, or the first error that the driver file shows."""
-        if not self._lines:
-            return bytes([body[0] | 0x80, self.fault.code & 0xFF])
-        for example in self.driver.file.examples:
-            if example.fails == "refused":
-                return example.exchanges[-1].got.encode("latin-1")
-        return b""
+        """The reply by which it refuses: a Modbus exception, or an error that the driver file shows."""
+        if self._modbus:
+            return bytes([body[0] | 0x80, self.fault.exception])
+        return self._spoken.refusal(body, self.fault.code)
 
-    def _texts(self) -> None:
-        for query in self.queries:
-            for one in query.steps:
-                if isinstance(one, Text):
-                    self._lines[_body(one)] = one, query.name
-        for one in self.identity.steps if self.identity is not None else ():
-            if isinstance(one, Text):
-                self._lines.setdefault(_body(one), (one, None))
+    def unsummed(self, body: bytes, frame: bytes) -> bytes | None:
+        """A text reply with another checksum. Raises ValueError where the instrument has none."""
+        return None if self._modbus else self._spoken.unsummed(body, frame)
 
-    def _line(self, body: bytes) -> bytes | None:
-        found = self._lines.get(body)
-        if found is None:
-            return None
-        one, name = found
-        query = next((q for q in self.queries if q.name == name), None)
-        raws = self._identity_raws if query is None else self._current(query)
-        return one.framed(one.encode(raws))
+    def misbehave(self, fault: Fault) -> None:
+        """Answer so from now on. Raises ValueError for what an instrument of this kind cannot do wrong."""
+        if fault.name == "refuse" and self._modbus:
+            fault = replace(fault, code=str(fault.exception))
+        elif fault.name == "refuse":
+            self._spoken.refusal(b"", fault.code)
+        elif fault.name == "wrong-unit" and not self._modbus:
+            raise ValueError("replies on a text line carry no unit id")
+        elif fault.name == "wrong-checksum" and self.framing == "modbus-tcp":
+            raise ValueError("Modbus TCP has no checksum")
+        elif fault.name == "wrong-checksum" and not self._modbus and not self._spoken.summed:
+            raise ValueError("the replies of this instrument have no checksum")
+        self.fault = fault
 
-    def _pdu(self, body: bytes) -> bytes:
-        function = body[0]
-        if function in _TABLES and len(body) == 5:
-            start, count = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
-            return self._read(function, start, count)
-        if function == 6 and len(body) == 5:
-            address = int.from_bytes(body[1:3], "big")
-            if any(
-                isinstance(s, Write) and s.address == address and s.table == "holding"
-                for q in self.queries
-                for s in q.steps
-            ):
-                self._written[address] = int.from_bytes(body[3:5], "big")
-                return body
-            return bytes([0x86, 2])
-        if function == 0x2B and len(body) >= 4:
-            return self._identification(body)
-        return bytes([function | 0x80, 1])
+    def _sources(self) -> Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]:
+        found: list[tuple[Sequence[Step], Mapping[str, Raw]]] = []
+        if self.driver.file.clock is not None and "clock" in self._beside:
+            self._beside["clock"][1].update(stamp(self.driver.file.clock.time, self.clock))
+        found += self._beside.values()
+        found += [(query.steps, self._current(query)) for query in self._order]
+        return found
 
-    def _read(self, function: int, start: int, count: int) -> bytes:
-        """What the declared blocks hold; an address outside of them is an illegal data address."""
-        memory = self._memory(_TABLES[function])
-        if not count or any(address not in memory for address in range(start, start + count)):
-            return bytes([function | 0x80, 2])
-        values = [memory[address] for address in range(start, start + count)]
-        if function in (1, 2):
-            word = sum(bool(value) << n for n, value in enumerate(values))
-            data = word.to_bytes((count + 7) // 8, "little")
-        else:
-            data = b"".join(value.to_bytes(2, "big") for value in values)
-        return bytes([function, len(data)]) + data
-
-    def _memory(self, table: str) -> dict[int, int]:
-        memory: dict[int, int] = {}
-        if self.identity is not None:
-            _fill(memory, table, self.identity.steps, self._identity_raws)
-        for query in self.queries:
-            _fill(memory, table, query.steps, self._current(query))
-        if table == "holding":
-            memory |= self._written
-        return memory
-
-    def _identification(self, body: bytes) -> bytes:
-        if self.identity is not None:
-            for one in self.identity.steps:
-                if isinstance(one, Identification):
-                    return body[:3] + one.encode(self._identity_raws)
-        return bytes([0xAB, 1])
-
-
-def _fill(memory: dict[int, int], table: str, steps: Sequence[Step], raws: Mapping[str, Raw]) -> None:
-    for one in steps:
-        if not isinstance(one, Words) or one.table != table:
-            continue
-        data = one.encode(raws)
-        for n in range(one.count):
-            if table in ("coils", "discrete"):
-                memory[one.address + n] = data[n // 8] >> n % 8 & 1
-            else:
-                memory[one.address + n] = int.from_bytes(data[2 * n : 2 * n + 2], "big")
-
-
-def _identity_raws(driver: CompiledDriver) -> dict[str, Raw]:
-    """What an instrument says of itself in the first example in which it says it."""
-    for example in driver.file.examples:
-        if example.found is None:
-            continue
-        target = target_of(driver, example)
-        if isinstance(target, CompiledIdentity):
-            payloads = payloads_of(target.steps, example, example.framing or driver.framings[0])
-            return dict(zip(target.fields, target.raws(payloads), strict=True))
-    return {}
-
-
-def _computed(driver: CompiledDriver, query: str, channel: str) -> bool:
-    return any(c.id == channel and c.compute is not None for c in driver.file.queries[query].channels)
-
-
-def _body(one: Text) -> bytes:
-    """The request as it is heard: without its terminator."""
-    return one.request.encode(0).rstrip(b"\r\n")
+    def _may_write(self, table: str, address: int, value: int) -> bool:
+        """Whether the file declares this write; what it does is done."""
+        self._now.clear()
+        return any(
+            getattr(one, "table", "") == table and getattr(one, "address", -1) == address and not one.fields
+            for steps, _ in self._sources()
+            for one in steps
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +330,7 @@ def framing_of(framing: str, instruments: Sequence[Instrument]) -> Framing:
         return Ascii()
     if framing == "modbus-tcp":
         return Tcp()
-    return TextFraming((b"\r", b"\n"))
+    return TextFraming(lambda: {frame for one in instruments for frame in one.known()})
 
 
 def instruments_of(plan: LinePlan, sample: float = SAMPLE) -> Made:

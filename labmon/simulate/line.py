@@ -20,7 +20,10 @@ READ = 65536
 class Answering(Protocol):
     """An instrument on a simulated line."""
 
-    fault: Fault
+    @property
+    def fault(self) -> Fault:
+        """What is wrong with its replies now."""
+        ...
 
     def hears(self, unit: int | None, body: bytes) -> bool:
         """Whether a request to this unit (or this text) is for it."""
@@ -32,6 +35,10 @@ class Answering(Protocol):
 
     def refusal(self, body: bytes) -> bytes:
         """The reply by which it refuses the request."""
+        ...
+
+    def unsummed(self, body: bytes, frame: bytes) -> bytes | None:
+        """The reply with another checksum; None where the line's framing has it."""
         ...
 
 
@@ -61,7 +68,12 @@ class Instruments:
         if body is None:
             return
         unit = (asked.unit or 0) % 247 + 1 if fault.name == "wrong-unit" and asked.unit is not None else None
-        frame = fault.on_wire(self.framing.reply(asked, body, unit), self.chance)
+        frame = self.framing.reply(asked, body, unit)
+        if fault.name == "garbled":
+            frame = self.framing.spoiled(frame, self.chance)
+        elif fault.name == "wrong-checksum":
+            frame = instrument.unsummed(asked.body, frame) or self.framing.unsummed(frame)
+        frame = fault.on_wire(frame, self.chance)
         self.served += 1
         if fault.name != "late":
             send(frame)

@@ -23,6 +23,10 @@ class Stored:
         """Store a sample."""
         self.samples.append(dict(raws))
 
+    def lose(self) -> None:
+        """The memory is empty."""
+        self.samples.clear()
+
     def shown(self, written: Mapping[int, int]) -> dict[str, Raw]:
         """What the instrument says now, by the registers that were written to; zeros where it has nothing."""
         sample = self._selected(written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,8 +16,10 @@ from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
 from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, WrongInstrument
 from labmon.health.line import LineHealth
+from labmon.links import link
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
+from labmon.model.event import EventKind
 from labmon.model.exchange import Column, Exchange, Layout
 from labmon.model.reading import reason_code
 
@@ -27,6 +30,8 @@ class Wire:
     """A link on virtual time. Who answers how is in `manner`: device name -> what happens to a request to it."""
 
     def __init__(self) -> None:
+        self.memory = link.Memory()
+        self.retries = 0
         self.manner: dict[str, Any] = {}
         self.is_open = False
         self.reachable = True
@@ -97,6 +102,8 @@ class Recorder:
     def __init__(self) -> None:
         self.exchanges: list[tuple[float, Exchange]] = []
         self.conditions: list[tuple[str, bool]] = []
+        self.settings: dict[str, str] = {}
+        self.events: list[tuple[EventKind, str, str]] = []
 
     def accept(self, exchange: Exchange, key: str | None = None) -> None:
         self.exchanges.append((asyncio.get_running_loop().time(), exchange))
@@ -116,6 +123,18 @@ class Recorder:
 
     def last_record(self, query: str) -> tuple[int, str] | None:
         return None
+
+    remembers = True
+
+    def setting(self, name: str) -> str | None:
+        return self.settings.get(name)
+
+    def told(
+        self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.settings |= settings or {}
+        if detail:
+            self.events.append((kind, device, detail))
 
     def good(self, device: str) -> list[float]:
         return [

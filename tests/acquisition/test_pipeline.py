@@ -43,6 +43,7 @@ class Group:
         events: Sequence[Event] = (),
         alarm_states: Mapping[str, bytes] | None = None,
         record_keys: Mapping[str, RecordKey] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.told.append(([e.kind for e in events], sorted(alarm_states or {}), dict(record_keys or {})))
 

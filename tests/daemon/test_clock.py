@@ -45,7 +45,9 @@ class Record:
     def append(self, exchange: object) -> None:
         raise AssertionError
 
-    def record(self, events: Sequence[Event] = (), alarm_states: Any = None, record_keys: Any = None) -> None:
+    def record(
+        self, events: Sequence[Event] = (), alarm_states: Any = None, record_keys: Any = None, settings: Any = None
+    ) -> None:
         self.events += events
         self.states |= alarm_states or {}
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from encoder_frames import as_bytes, filled, framed
 from ruamel.yaml import YAML
 
 SIZES = {"u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
@@ -164,15 +165,52 @@ class Composer:
 
     def text(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
         settings = self.document["frame"]
-        end = self.value(settings["end"])
+        binary = self.framing == "binary"
+        end = self.value(settings.get("end", ""))
         reply_end = self.value(settings["reply-ends"][0]) if "reply-ends" in settings else end
-        sent = re.sub(r"\{([a-z0-9-]+)\}", lambda m: str(self.placeholder(m[1])), request["send"])
-        reply = request["reply"].replace("{address}", str(self.address))
+        if {"reply-size", "reply-idle"} & set(settings):
+            reply_end = ""
+        sent = filled(self.value(settings.get("starts", "")) + request["send"], self.placeholder, binary)
+        asked = self.finish(as_bytes(sent, binary), "request", end)
+        if request.get("answer") == "none":
+            return asked, b""
+        body = self.bytes_of(request) if binary else self.reply_of(request).encode("latin-1")
+        echo = asked if settings.get("echo", "none") not in ("none", False) else b""
+        return asked, echo + self.finish(body, "reply", reply_end)
+
+    def reply_of(self, request: dict[str, Any]) -> str:
+        """The text of a reply, from its template; brackets of parameters and address are filled in first."""
+        named = {name: self.placeholder(name) for name in ("address", *self.params)}
+        reply = re.sub(
+            r"\{([a-z0-9-]+)(:[0-9a-zA-Z]+)?\}",
+            lambda m: (
+                filled(m[0], named.__getitem__, False) if m[1] in named and m[1] not in request["fields"] else m[0]
+            ),
+            request["reply"],
+        )
         reply = re.sub(r"\[([^\[\]]*)\]", lambda m: self.section(request, m[1]), reply)
         reply = re.sub(r"\{([a-z0-9-]+)\}", lambda m: self.written(request["fields"][m[1]], self.raws[m[1]]), reply)
-        reply = re.sub(r"\\(.)", r"\1", reply)
-        asked = self.finish(sent, end, settings)
-        return asked, (asked if settings.get("echo") else b"") + self.finish(reply, reply_end, settings)
+        return re.sub(r"\\(.)", r"\1", reply)
+
+    def bytes_of(self, request: dict[str, Any]) -> bytes:
+        """The bytes of a binary reply: what is always the same, and the fields laid over it."""
+        fixed = filled(request.get("reply", ""), self.placeholder, True).replace("..", "00")
+        body = bytearray(bytes.fromhex(fixed))
+        for name, field in request.get("fields", {}).items():
+            if name not in self.raws or not self.applies(field):
+                continue
+            type_ = field["type"]
+            order = self.value(field.get("order", self.document.get("order", "ABCD")))
+            if type_ in ("u8", "i8"):
+                data = int(self.raws[name]).to_bytes(1, "big", signed=type_ == "i8")
+            elif type_ == "ascii":
+                data = str(self.raws[name]).encode().ljust(field["length"], b"\0")
+            else:
+                data = words(type_, order, self.raws[name])
+            at = self.value(field["at"])
+            body.extend(bytes(max(0, at + len(data) - len(body))))
+            body[at : at + len(data)] = data
+        return bytes(body)
 
     def placeholder(self, name: str) -> Any:
         return self.address if name == "address" else self.params[name]
@@ -182,14 +220,9 @@ class Composer:
         there = all(n in self.raws and self.applies(request["fields"][n]) for n in names)
         return inner if there else ""
 
-    def finish(self, text: str, end: str, settings: dict[str, Any]) -> bytes:
-        body = text.encode("latin-1")
-        check = settings.get("checksum")
-        if check:
-            covered = body[check.get("start", 0) :]
-            value = {"inverted-xor": inverted_xor, "xor": xor, "sum8": lambda d: sum(d) & 0xFF}[check["name"]](covered)
-            body += f"{value:02x}".encode() if check.get("encoding") == "hex-lower" else f"{value:02X}".encode()
-        return body + end.encode("latin-1")
+    def finish(self, body: bytes, kind: str, end: str) -> bytes:
+        binary = self.framing == "binary"
+        return framed(body, kind, as_bytes(end, binary), self.document["frame"], self.applies, binary)
 
     def written(self, field: dict[str, Any], raw: Any) -> str:
         """A value as the instrument would print it; a text in `raws` stands as it is."""
@@ -215,17 +248,6 @@ def printed(number: float, form: str) -> str:
     sign = "-" if number < 0 else parts[1]
     room = int(parts[3] or 0) - len(sign) - len(digits)
     return sign + "0" * room + digits if parts[2] else " " * room + sign + digits
-
-
-def xor(data: bytes) -> int:
-    result = 0
-    for byte in data:
-        result ^= byte
-    return result
-
-
-def inverted_xor(data: bytes) -> int:
-    return ~xor(data) & 0xFF
 
 
 def moment(unix: int) -> dict[str, int]:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labmon.drivers.load import load_driver
-from labmon.drivers.template import TemplateError, TextBlock, TextField
+from labmon.drivers.template import TemplateError, TextBlock
+from labmon.drivers.text_field import TextField
 from labmon.links.errors import Garbled
 
 NUMBER = TextField("a", "number", form="+08.2f", sentinels={"---.--": "no-sensor"})

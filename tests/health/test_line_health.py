@@ -116,6 +116,7 @@ def test_counters_as_data() -> None:
         "answered_late": 1,
         "late_after": 0.7,
         "rests": 1,
+        "retries": 0,
         "probes": 1,
         "missed_ticks": 7,
         "last_good": NOW - 9 * 10**9,
@@ -123,6 +124,7 @@ def test_counters_as_data() -> None:
         "last_failure": "silent",
         "identity": "GMP251",
         "variant": "v2",
+        "clock_drift": None,
     }
     assert orjson.loads(orjson.dumps(found)) == found
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from virtual_clock import run
 
+import labmon.acquisition.guards
 import labmon.acquisition.line
 import labmon.acquisition.normalise
 import labmon.acquisition.pipeline
@@ -21,6 +22,7 @@ from labmon.alarms.engine import AlarmEngine
 from labmon.config.site import Site
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome
 from labmon.health.line import LineHealth
+from labmon.links import link
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import LinkLost, Silent
 from labmon.model.event import Event, EventKind
@@ -48,7 +50,7 @@ class Clock:
 
 @pytest.fixture
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (labmon.acquisition.line, labmon.acquisition.pipeline):
+    for module in (labmon.acquisition.line, labmon.acquisition.pipeline, labmon.acquisition.guards):
         monkeypatch.setattr(module, "time", Clock)
     monkeypatch.setattr(Clock, "stepped", 0.0)
 
@@ -57,6 +59,8 @@ class Wire:
     """The link of the line `bus`. `far_end`: what there is of it; `silent`: devices that do not answer."""
 
     def __init__(self) -> None:
+        self.memory = link.Memory()
+        self.retries = 0
         self.far_end = "there"
         self.silent: set[str] = set()
         self.is_open = False
@@ -138,7 +142,9 @@ class Memory:
         self.events: list[Event] = []
         self.states: dict[str, bytes] = {}
         self.records: dict[str, Any] = {}
+        self.settings: dict[str, str] = {}
         self.refuses = False
+        self.readable = True
 
     def append(self, exchange: Exchange) -> None:
         if self.refuses and exchange.readings[0].value is not None:
@@ -146,11 +152,16 @@ class Memory:
         self.exchanges.append(exchange)
 
     def record(
-        self, events: Any = (), alarm_states: Mapping[str, bytes] | None = None, record_keys: Any = None
+        self,
+        events: Any = (),
+        alarm_states: Mapping[str, bytes] | None = None,
+        record_keys: Any = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.events += events
         self.states |= alarm_states or {}
         self.records |= record_keys or {}
+        self.settings |= settings or {}
 
     def flush(self) -> None:
         pass
@@ -192,7 +203,8 @@ def play(
         engine = AlarmEngine(
             make_rules(SITE, plan), plan.plant, dict(memory.states), mono=Clock.monotonic(), now=Clock.time_ns()
         )
-        pipeline = Pipeline(engine, memory, shown.append, dict(memory.records))
+        settings = dict(memory.settings) if memory.readable else None
+        pipeline = Pipeline(engine, memory, shown.append, dict(memory.records), settings)
         link = wire or Wire()
         line = Line(plan.lines[0], link, pipeline, LineHealth("bus"), loop.time)
         made = Run(plan, link, memory, pipeline, line, shown)

@@ -47,7 +47,7 @@ class Heard(Memory):
         reading = exchange.readings[0]
         self.polls.append((round(Clock.monotonic(), 3), exchange.layout.query, reading.reason or f"{reading.value}"))
 
-    def record(self, events: Any = (), alarm_states: Any = None, record_keys: Any = None) -> None:
+    def record(self, events: Any = (), alarm_states: Any = None, record_keys: Any = None, settings: Any = None) -> None:
         super().record(events, alarm_states, record_keys)
         for event in events:
             if event.kind not in (EventKind.CLOCK_STEP, EventKind.CLOCK_STATE):

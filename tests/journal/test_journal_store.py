@@ -209,7 +209,7 @@ def test_an_older_journal_opens_and_a_newer_one_is_refused(path: Path, monkeypat
     before = path.read_bytes()
     with monkeypatch.context() as old:
         old.setattr(schema, "STEPS", schema.STEPS[:1])
-        with pytest.raises(NewerJournal, match="schema 2, this labmon knows up to 1"):
+        with pytest.raises(NewerJournal, match="schema 3, this labmon knows up to 1"):
             Store.open(path)
     assert path.read_bytes() == before
     Store.open(path).close()
@@ -293,3 +293,20 @@ def test_a_number_that_cannot_be_one_is_not_believed(path: Path) -> None:
         db.execute("UPDATE meta SET value = 'x' WHERE name = 'session'")
     db.close()
     assert session(path, NOW) == NOW // MS
+
+
+def test_settings_of_instruments_are_remembered_and_taken_over_from_a_damaged_journal(path: Path) -> None:
+    store = Store.open(path)
+    assert store.settings() == {}
+    store.commit(Group(settings={"a.settings": '{"hash":1}', "b.settings": "{}"}))
+    store.commit(Group(settings={"a.settings": '{"hash":2}'}))
+    kept = {"a.settings": '{"hash":2}', "b.settings": "{}"}
+    assert store.settings() == kept
+    store.close()
+    store = Store.open(path)
+    assert store.settings() == kept
+    store.close()
+    store = Store.open(path, condemned="for a test")
+    assert store.trouble is not None
+    assert store.settings() == kept
+    store.close()

@@ -119,6 +119,10 @@ def cases() -> dict[str, Notice]:
             technical("incubator-1.temperature.silence", **silence), views=[View(measured=False, value=38.4)]
         ),
         "channel-bad": letter(technical("incubator-1.temperature.quality", **silence, detail="no-sensor")),
+        "wrong-settings": letter(
+            technical("incubator-1.wrong-settings", **OWN, detail="unit is 3, not degrees Celsius")
+        ),
+        "clock-drift": letter(technical("incubator-1.clock-drift", **OWN, detail="75 s ahead, 60 s at most")),
         "wrong-instrument": letter(technical("incubator-1.wrong-instrument", **OWN, detail="serial 4711, not 4712")),
         "gateway-journal": letter(technical("gateway.journal", detail="no space left on device")),
         "gateway-delivery": letter(technical("gateway.delivery.influx", detail="401 unauthorized")),

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import labmon
+from labmon.cli import main
 from labmon.drivers.catalogue import Catalogue
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Silent
@@ -32,9 +34,11 @@ class Simulator:
 
 
 @asynccontextmanager
-async def simulating(*arguments: object, stdin: int = asyncio.subprocess.PIPE) -> AsyncIterator[Simulator]:
+async def simulating(
+    *arguments: object, stdin: int = asyncio.subprocess.PIPE, verb: tuple[str, ...] = ("simulate",)
+) -> AsyncIterator[Simulator]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "labmon", "simulate", *map(str, arguments)),
+        *(sys.executable, "-W", "error", "-m", "labmon", *verb, *map(str, arguments)),
         cwd=Path(labmon.__file__).parent.parent,
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
@@ -89,6 +93,74 @@ async def test_it_obeys(tmp_path: Path) -> None:
         simulator.process.stdin.write(b"quit\n")
         assert await asyncio.wait_for(simulator.process.wait(), 10) == 0
     assert not port.exists() and not port.is_symlink()
+
+
+async def test_driver_simulate_serves_a_file_with_its_faults_and_takes_them_back() -> None:
+    (query,) = Catalogue().get("delta-ohm/hd402st").queries("modbus-rtu", 9, {})
+    query._asking.timeout = 0.3
+    file = Path(labmon.__file__).parent.parent / "drivers" / "delta-ohm" / "hd402st.yaml"
+    options = (
+        "--port",
+        "pty",
+        "--address",
+        9,
+        "--set",
+        "pressure=12.5",
+        "--fault",
+        "stuck pressure",
+        "--fault",
+        "silent",
+    )
+    async with simulating(file, *options, verb=("driver", "simulate")) as simulator:
+        link = await open_link(SerialEndpoint(simulator.where, 19200), "modbus-rtu")
+        try:
+            with pytest.raises(Silent):
+                await query.ask(link)
+            assert await simulator.say("ok") == "answers: ok"
+            await link.settle()
+            seen = {(await query.ask(link)).outcomes[0].value for _ in range(5)}
+            assert len(seen) == 1, "stuck"
+            assert await simulator.say("sentinel pressure") == "pressure is not-available"
+            assert (await query.ask(link)).outcomes[0].reason == "not-available"
+            assert (await simulator.say("reboot 0.5 lose")).startswith("starts again in 0.5 s")
+            with pytest.raises(Silent):
+                await query.ask(link)
+            await link.settle()
+            for command, said in (
+                ("door open", "the door is open"),
+                ("grade B in-operation", "a room of grade B in-operation"),
+                ("clock -90", "the clock is ahead by -90 s"),
+                ("usual", "back to the usual"),
+                ("says errors 0", "errors says 0"),
+            ):
+                assert await simulator.say(command) == said
+            for wrong in ("grade D in-operation", "clock much", "door ajar", "reboot -1", "stuck x", "says errors x"):
+                assert await simulator.say(wrong), wrong
+        finally:
+            await link.close()
+
+
+@pytest.mark.parametrize("given", ["pty:", "tcp:x", "tcp:70000", "usb", "tcp:-1", ""])
+def test_a_port_that_is_none(given: str) -> None:
+    done = CliRunner().invoke(main, ["driver", "simulate", "delta-ohm/hd402st", "--port", given])
+    assert done.exit_code == 2
+    assert "write pty, pty:NAME, tcp or tcp:PORT" in done.output
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--framing", "modbus-tcp"), "does not speak modbus-tcp"),
+        (("--address", "900"), "address 900"),
+        (("--param", "x=1"), "unknown parameter"),
+        (("--fault", "dance"), "what is dance?"),
+        (("--set", "pressure=many"), "many"),
+    ],
+)
+def test_what_does_not_fit_the_driver_is_wrong_input(wrong: tuple[str, str], said: str) -> None:
+    done = CliRunner().invoke(main, ["driver", "simulate", "delta-ohm/hd402st", *wrong])
+    assert done.exit_code == 2
+    assert said in done.output
 
 
 async def test_without_stdin_it_serves_until_it_is_told_to_stop() -> None:

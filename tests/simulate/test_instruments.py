@@ -16,6 +16,7 @@ import pytest
 from labmon.drivers.catalogue import Catalogue
 from labmon.drivers.driver import Answer
 from labmon.drivers.query import CompiledQuery
+from labmon.drivers.variants import variants
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkError, Refused, Silent
@@ -27,17 +28,15 @@ from labmon.simulate.instrument import Instrument, framing_of
 from labmon.simulate.line import Instruments, PtyLine, TcpLine
 
 CATALOGUE = Catalogue()
-REQUIRED: Mapping[str, dict[str, Any]] = {
-    "lighthouse/remote": {"flow-unit": "L/min"},
-    "alicat/mass-flow": {"pressure-unit": "kPa", "volume-flow-unit": "L/min", "mass-flow-unit": "L{std}/min"},
-}
-ADDRESS: Mapping[str, Any] = {"alicat/mass-flow": "A"}
 
 
 def instrument(driver: str, framing: str, **more: Any) -> Instrument:
+    """One with what the file requires, as plain as it goes."""
     made = CATALOGUE.get(driver)
-    declared = {name: value for name, value in REQUIRED.get(driver, {}).items() if name in made.file.params}
-    return Instrument(made, framing, ADDRESS.get(driver), declared, chance=random.Random(1), **more)
+    required = {n: v for n, v in next(variants(made.file)).items() if made.file.params[n].required}
+    address = made.file.address
+    given = None if address is None or address.default is not None else address.from_ or "A"
+    return Instrument(made, framing, given, required, chance=random.Random(1), **more)
 
 
 @asynccontextmanager
@@ -90,26 +89,42 @@ async def test_every_shipped_driver_in_every_framing(tmp_path: Path, driver: str
 
 @pytest.mark.parametrize(("driver", "framing"), SPOKEN)
 async def test_what_is_set_is_what_is_read(tmp_path: Path, driver: str, framing: str) -> None:
-    """Every channel that moves, moved to a value that its instrument can say."""
+    """Every channel that is not computed, set to values that its instrument can say, within what it can resolve."""
     made = instrument(driver, framing, sample=1.0)
+    computed = {c.id for q in made.driver.file.queries.values() for c in q.channels if c.compute is not None}
+    tried = 0
     async with connected(tmp_path, framing, made) as link:
         for query in made.queries:
-            first = answers(query, await query.ask(link))
-            movable = [s for s in query.channels if s.id in made.quantities and isinstance(first[s.id], (int, float))]
-            for spec in movable:
-                if any(
-                    c.id == spec.id and c.compute is not None for c in made.driver.file.queries[query.name].channels
-                ):
+            declared = {c.id: c for c in made.driver.file.queries[query.name].channels}
+            for spec in query.channels:
+                if spec.id in computed:
                     continue
-                was = made.quantities[spec.id].target
-                want = round(was + 10 ** -min(spec.decimals, 2), spec.decimals)
-                made.quantities[spec.id].noise = 0.0
-                made.quantities[spec.id].counts = False
-                made.jump(spec.id, want)
-                made.advance(2.0)
-                told = answers(query, await query.ask(link))
-                assert told[spec.id] == pytest.approx(want, abs=0.51 * 10**-spec.decimals), spec.id
-                made.jump(spec.id, was)  # a status word, say, has a meaning for others
+                first = answers(query, await query.ask(link))[spec.id]
+                if not isinstance(first, (int, float)):
+                    assert reason_code(str(first)) == "not-available", f"{spec.id}: {first}"
+                    continue
+                step = 10 ** -min(spec.decimals, 2)
+                for want in spec.states or (
+                    first,
+                    round(first + step, spec.decimals),
+                    round(first - step, spec.decimals),
+                ):
+                    low, high = declared[spec.id].range or (-1e99, 1e99)
+                    if not spec.states and (want < max(low, 0 if first >= 0 else low) or want > high):
+                        continue
+                    made.jump(spec.id, float(want))
+                    if spec.id in made.quantities:
+                        made.quantities[spec.id].noise = 0.0
+                        made.quantities[spec.id].counts = False
+                    made.advance(2.0)
+                    told = answers(query, await query.ask(link))[spec.id]
+                    if isinstance(told, str) and spec.kind == "state" and not spec.states:
+                        continue  # a status word says whether it holds itself
+                    clock = spec.id in made.life.clocks
+                    assert told == pytest.approx(want, abs=1.5 if clock else 0.51 * 10**-spec.decimals), spec.id
+                    tried += 1
+                made.jump(spec.id, float(first))  # a status word, say, has a meaning for others
+    assert tried
 
 
 FRAMED = [
@@ -117,6 +132,7 @@ FRAMED = [
     ("modbus-ascii", "thermo/ult-freezer"),
     ("modbus-tcp", "lighthouse/remote"),
     ("text", "thermo/cytomat"),
+    ("text", "thermo/heracell"),
 ]
 
 
@@ -129,39 +145,80 @@ async def failure(query: CompiledQuery, link: Conversation) -> type[LinkError] |
     return None
 
 
+WHAT_COMES_OF_IT: Mapping[str, type[LinkError] | None] = {
+    "ok": None,
+    "silent": Silent,
+    "late 0.2": Silent,
+    "garbled": Garbled,
+    "junk before": None,  # what comes before a frame, or after it, is no part of it
+    "junk inside": Garbled,
+    "junk after": None,
+    "cut": Silent,
+    "twice": None,
+    "wrong-unit": Garbled,
+    "wrong-checksum": Garbled,
+    "refuse": Refused,
+}
+OTHERWISE = {
+    # A line of plain text begins with its first character, whatever it is.
+    ("text", "thermo/cytomat", "junk before"): {Garbled},
+    # A byte within the header can make it a longer frame.
+    ("modbus-tcp", "lighthouse/remote", "junk inside"): {Garbled, Silent},
+}
+CANNOT = {
+    ("modbus-tcp", "lighthouse/remote", "wrong-checksum"): "no checksum",
+    ("text", "thermo/cytomat", "wrong-checksum"): "no checksum",
+    ("text", "thermo/cytomat", "wrong-unit"): "no unit id",
+    ("text", "thermo/heracell", "wrong-unit"): "no unit id",
+}
+
+
+def test_every_fault_is_tried() -> None:
+    assert {text.split()[0] for text in WHAT_COMES_OF_IT} == set(FAULTS)
+
+
 @pytest.mark.parametrize(("framing", "driver"), FRAMED)
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_faults(tmp_path: Path, framing: str, driver: str, fault: str) -> None:
+@pytest.mark.parametrize("fault", WHAT_COMES_OF_IT)
+async def test_a_fault_is_what_it_is_called_and_nothing_else(
+    tmp_path: Path, framing: str, driver: str, fault: str
+) -> None:
     made = instrument(driver, framing)
     query = made.queries[0]
     query._asking.timeout = 0.15
+    case = framing, driver, fault
+    if case in CANNOT:
+        with pytest.raises(ValueError, match=CANNOT[case]):
+            made.misbehave(Fault.parse(fault))
+        assert made.fault == Fault()
+        return
     async with connected(tmp_path, framing, made) as link:
-        made.fault = Fault.parse("late 0.2" if fault == "late" else fault)
+        made.misbehave(Fault.parse(fault))
         found = {await failure(query, link) for _ in range(3)}
-        if fault == "ok":
-            assert found == {None}
-        elif fault in ("silent", "late"):
-            assert found == {Silent}
-        elif fault == "refuse":
-            assert found == {Refused}
-        elif fault == "cut":
-            assert found <= {Silent, Garbled}
-        elif framing == "text":
-            # A line without checksum has nothing by which to tell; it is the pattern that must not match.
-            assert found <= {None, Silent, Garbled, Refused}
-        elif fault == "junk":
-            assert found <= {None, Garbled}, "what comes before the frame is no part of it"
-        elif framing == "modbus-tcp" and fault != "wrong-unit":
-            # It has no checksum: a bit that fell over in the data looks like any other.
-            assert found <= {None, Silent, Garbled, Refused}
-        else:
-            assert None not in found
-        made.fault = Fault()
+        assert found <= OTHERWISE.get(case, {WHAT_COMES_OF_IT[fault]}), found
+        made.misbehave(Fault())
         await link.settle()
         assert await failure(query, link) is None, "and well again"
 
 
-@pytest.mark.parametrize("text", ["", "loud", "late x", "late 1 2", "refuse x", "late nan", "late inf", "late -1"])
+@pytest.mark.parametrize(("framing", "driver"), FRAMED)
+async def test_a_refusal_has_the_code_that_was_asked_for(tmp_path: Path, framing: str, driver: str) -> None:
+    made = instrument(driver, framing)
+    query = made.queries[0]
+    text = framing == "text"
+    code = {"thermo/cytomat": "01", "thermo/heracell": "1"}.get(driver, "6")
+    async with connected(tmp_path, framing, made) as link:
+        made.misbehave(Fault.parse(f"refuse {code}"))
+        with pytest.raises(Refused) as refused:
+            await query.ask(link)
+        assert str(refused.value.error) == code
+        for wrong in ("nonsense",) if text else ("0", "256", "-1", "x"):
+            with pytest.raises(ValueError):
+                made.misbehave(Fault.parse(f"refuse {wrong}"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "loud", "late x", "late 1 2", "junk here", "cut 3", "late nan", "late inf", "late -1"]
+)
 def test_a_fault_that_does_not_exist(text: str) -> None:
     with pytest.raises(ValueError):
         Fault.parse(text)
@@ -262,7 +319,7 @@ ONE = {
     "rtu": (Rtu(), RTU, (1, RTU[1:-2])),
     "ascii": (Ascii(), b":010300020001F9\r\n", (1, bytes.fromhex("0300020001"))),
     "tcp": (Tcp(), bytes.fromhex("000700000006 010300000001".replace(" ", "")), (1, bytes.fromhex("0300000001"))),
-    "text": (Text((b"\r", b"\n")), b"ch:it\r\n", (None, b"ch:it")),
+    "text": (Text(lambda: {b"ch:it\r\n", b"ch:i\r\n", b"c\r\n"}), b"ch:it\r\n", (None, b"ch:it\r\n")),
 }
 
 
