@@ -412,7 +412,8 @@ class Line:
         last = reason_code(device.health.last_failure or Reason.SILENT)
         log.warning("line %s: device %s: rests (%s)", self.plan.id, device.plan.id, last)
         self.recorder.condition(f"{device.plan.id}.dead", True, last)
-        for other in device.polls:
+        # Who speaks by itself goes on doing so, and is believed where nobody needs to ask who it is.
+        for other in device.polls if device.identified else device.queries:
             if other is not poll:
                 self.fail(other, reason_text(Reason.RESTING, last))
 

@@ -15,6 +15,7 @@ from hostile.hostile_wire import run as on_wire
 
 from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
+from labmon.acquisition.recorder import Nobody
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.load import load_driver
 from labmon.health.line import LineHealth
@@ -57,7 +58,7 @@ STATE = """
 """
 
 
-class Recorder:
+class Recorder(Nobody):
     """What the line told, with the time of the virtual clock."""
 
     def __init__(self) -> None:
@@ -126,6 +127,7 @@ class Room:
     async def running(self, seconds: float) -> None:
         task = asyncio.create_task(self.line.run())
         await asyncio.sleep(seconds)
+        assert not task.done() or task.result() is None
         task.cancel()
         await asyncio.wait([task])
 
