@@ -30,8 +30,10 @@ class Catalogue:
     A site's file hides a shipped one of the same id, also when it is broken: nobody is to poll with the wrong map.
     """
 
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
+    def __init__(self, folders: Sequence[Path] = (), zone: str = "UTC") -> None:
         self.folders = (*folders, shipped_folder())
+        self.zone = zone
+        """The site's time zone, for instruments whose clock shows local time."""
         self._loaded: dict[str, CompiledDriver] = {}
 
     def paths(self) -> dict[str, Path]:
@@ -51,7 +53,7 @@ class Catalogue:
             searched = ", ".join(str(folder) for folder in self.folders)
             hint = did_you_mean(driver, paths)
             raise UnknownDriver(f"no driver {driver}{f'; {hint}' if hint else ''} (searched: {searched})")
-        loaded = load_driver(paths[driver], driver)
+        loaded = load_driver(paths[driver], driver, zone=self.zone)
         if loaded.driver is None:
             raise BrokenDriver("\n".join(map(str, loaded.errors)))
         self._loaded[driver] = loaded.driver

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar, records
+from labmon.drivers.check_fields import check_time
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
@@ -48,7 +49,7 @@ def check_record(
             hint = did_you_mean(name, among) or one_of(list(among))
             report((*place, *at), f"no field {name}{where}", hint)
 
-    known(("time",), record.time, fields)
+    check_time((*place, "time"), record.time, fields, report)
     for number, name in enumerate(record.key):
         known(("key", number), name, fields)
     if record.number is not None:

@@ -10,6 +10,7 @@ from pydantic import Field as Limits
 from labmon.config.types import Id, Period, Strict
 from labmon.drivers.given import Given, Ref
 from labmon.drivers.grammar_channels import Condition
+from labmon.drivers.grammar_time import TimeSpec
 from labmon.drivers.grammar_wire import Request
 
 
@@ -93,7 +94,7 @@ class RecordQueue(Strict):
 class Record(Strict):
     """The reply is a sample that the instrument stored: its own time, and what makes it the same sample again."""
 
-    time: Id
+    time: TimeSpec
     """A field with Unix seconds, or a text field of type time."""
     key: Annotated[list[Id], Limits(min_length=1)]
     """Fields that together tell a record from every other one; a record that is read twice is one reading."""

@@ -31,7 +31,7 @@ class DriverLoad:
         return self.driver is not None and (self.driver.proven or self.driver.generic)
 
 
-def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
+def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None, zone: str = "UTC") -> DriverLoad:
     """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
     inheritance = Inheritance(path)
 
@@ -54,7 +54,7 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
     source = loaded.text + "".join(
         f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
     )
-    driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source)
+    driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source, zone)
     return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), source=loaded)
 
 

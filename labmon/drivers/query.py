@@ -10,7 +10,7 @@ from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
-from labmon.drivers.values import raws_of
+from labmon.drivers.values import raws_of, well_of
 from labmon.links.link import Link
 from labmon.model.reading import Raw, Reason
 
@@ -141,6 +141,11 @@ class CompiledQuery:
         """
         fields: dict[str, meaning.AnyField] = {f.name: f for s in self.steps for f in s.fields}
         return raws_of(self._grammar, fields, self._params, values, start)
+
+    def well(self, start: Mapping[str, Raw]) -> dict[str, Raw]:
+        """The same raw values, changed so that no condition takes a value away or warns, as far as that can be."""
+        fields: dict[str, meaning.AnyField] = {f.name: f for s in self.steps for f in s.fields}
+        return well_of(self._grammar, fields, self._params, start)
 
     def encode(self, raws: Mapping[str, Raw]) -> list[bytes]:
         """The payload of each step's reply with these raw values."""

@@ -15,6 +15,7 @@ from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, Last, Turn
 from labmon.drivers.given import value_of
+from labmon.drivers.moment import time_of
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import pdu_address
 from labmon.links.errors import Garbled
@@ -70,7 +71,7 @@ class Meaning:
     """What makes a reply a record: its time, key, number, and whether there is one at all."""
 
     def __init__(self, record: grammar.Record, index: dict[str, int], setting: Setting) -> None:
-        self._time = index[record.time]
+        self._time = time_of(record.time, index, setting)
         self._key = [index[name] for name in record.key]
         self._number = None if record.number is None else index[record.number.field]
         given = record.interval
@@ -86,9 +87,7 @@ class Meaning:
 
     def tell(self, answer: Answer, raws: Sequence[Raw]) -> Answer:
         """Say of the answer which record it is."""
-        time = raws[self._time]
-        if isinstance(time, (int, float)) and time == time:
-            answer.time = int(time) * _NS
+        answer.time = self._time(raws)
         answer.key = "/".join(str(raws[at]).replace("/", "|") for at in self._key)
         number = None if self._number is None else raws[self._number]
         answer.number = number if isinstance(number, int) else None
