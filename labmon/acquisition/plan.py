@@ -202,7 +202,7 @@ class _Planner:
             return None
         self._told_apart(path, line, devices)
         framing = next(iter(framings.values()))
-        return LinePlan(line.id, self._endpoint(line, first), framing, line.quiet or 0.0, tuple(devices))
+        return LinePlan(line.id, self._endpoint(path, line, first), framing, line.quiet or 0.0, tuple(devices))
 
     def _told_apart(self, path: Path, line: LineConfig, devices: Sequence[DevicePlan]) -> None:
         """Who speaks unasked shares its line only with its like, and only where each frame says whose it is."""
@@ -236,13 +236,17 @@ class _Planner:
                 return None
         return self.drivers[name]
 
-    def _endpoint(self, line: LineConfig, driver: Driver) -> Endpoint:
+    def _endpoint(self, path: Path, line: LineConfig, driver: Driver) -> Endpoint:
         if line.tcp is not None:
             return TcpEndpoint(line.tcp.host, line.tcp.port)
         serial = line.serial
         if serial is None:
             raise ValueError(f"line {line.id} has neither serial nor tcp")
         default = driver.serial
+        if serial.baud is None and not default.known:
+            self.report(
+                (*path, "serial"), f"the speed of {driver.id} is not known: give `baud`", "see the instrument's manual"
+            )
         return SerialEndpoint(
             serial.port,
             serial.baud or default.baud,

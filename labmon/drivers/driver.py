@@ -248,13 +248,14 @@ class DeviceClock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SerialDefaults:
-    """Serial settings of an instrument as delivered."""
+    """Serial settings of an instrument as delivered; where its speed is not `known`, `baud` is no more than usual."""
 
     baud: int = 9600
     bits: Literal[7, 8] = 8
     parity: Literal["N", "E", "O"] = "N"
     stop: Literal[1, 2] = 1
     rtscts: bool = False
+    known: bool = True
 
 
 class Driver(Protocol):

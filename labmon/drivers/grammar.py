@@ -149,8 +149,8 @@ class Manual(Strict):
 class Serial(Strict):
     """Serial settings as delivered."""
 
-    baud: Annotated[int, Limits(ge=50, le=4_000_000)]
-    """Bits per second."""
+    baud: Annotated[int, Limits(ge=50, le=4_000_000)] | None = None
+    """Bits per second. Left out: not known, and the site file has to say it."""
     bits: Literal[7, 8] = 8
     """Data bits."""
     parity: Literal["N", "E", "O"] = "N"
