@@ -7,6 +7,7 @@ from pathlib import Path
 
 from labmon.config.errors import did_you_mean
 from labmon.config.shipped import shipped
+from labmon.drivers import python_driver
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.load import load_driver
 
@@ -37,11 +38,13 @@ class Catalogue:
         self._loaded: dict[str, CompiledDriver] = {}
 
     def paths(self) -> dict[str, Path]:
-        """Every driver that can be found, by id, with the file that is used for it."""
+        """Every driver that can be found, by id, with the file that is used for it: a Python driver's is its module."""
         found: dict[str, Path] = {}
         for folder in self.folders:
             for path in sorted(folder.glob("*/*.yaml")):
                 found.setdefault(f"{path.parent.name}/{path.stem}", path)
+        for name, entry in python_driver.entries().items():
+            found.setdefault(name, python_driver.path_of(entry))
         return dict(sorted(found.items()))
 
     def get(self, driver: str) -> CompiledDriver:

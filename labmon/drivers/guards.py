@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from calendar import timegm
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -91,15 +92,19 @@ class CompiledClock(_Asked):
 
     async def ask(self, link: Link) -> int | None:
         """Ask once (see labmon.drivers.driver.DeviceClock.ask)."""
-        return self.judge(await self._asking.raws(link))
+        return self.judge(await self._asking.raws(link), time.time_ns())
 
     def decode(self, payloads: Sequence[bytes]) -> int | None:
         """As ask, from payloads. Raises Garbled."""
         return self.judge(self._asking.decode(payloads))
 
-    def judge(self, raws: Sequence[Raw]) -> int | None:
-        """The time that the raw values of all fields make (UTC ns); None where they make none."""
-        return self._time(raws)
+    def judge(self, raws: Sequence[Raw], now: int | None = None) -> int | None:
+        """The time that the raw values of all fields make (UTC ns); None where they make none.
+
+        Of a local time that comes twice, when clocks are put back, the one that is nearer to `now` (UTC ns) is meant.
+        """
+        found = self._time(raws)
+        return found if found is None or now is None or self._zone is UTC else _nearest(found, now, self._zone)
 
     async def set(self, link: Link, now: int) -> None:
         """Set it (see labmon.drivers.driver.DeviceClock.set)."""
@@ -110,6 +115,14 @@ class CompiledClock(_Asked):
         if not self.can_be_set:
             raise ValueError("this clock cannot be set")
         return Asking(self._set, replace(self._setting, params={**self._setting.params, **now_params(now, self._zone)}))
+
+
+def _nearest(found: int, now: int, zone: tzinfo) -> int:
+    """Of the moments (UTC ns) at which clocks in this zone show the same, the one that is nearest to `now`."""
+    shown = datetime.fromtimestamp(found // _NS, zone)
+    other = round(shown.replace(fold=1 - shown.fold).timestamp()) * _NS + found % _NS
+    same = datetime.fromtimestamp(other // _NS, zone).replace(tzinfo=None) == shown.replace(tzinfo=None)
+    return other if same and abs(other - now) < abs(found - now) else found
 
 
 def now_params(now: int, zone: tzinfo = UTC) -> dict[str, ParamValue]:

@@ -16,6 +16,7 @@ from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.moment import raws_of_time
 from labmon.drivers.query import CompiledQuery
+from labmon.drivers.session import heard
 from labmon.drivers.steps import Step
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault
@@ -90,7 +91,8 @@ class Instrument:
         """Seconds by which the instrument's own clock is ahead."""
         self._modbus = framing.startswith("modbus-")
         self._registers = Registers(self._sources, self._may_write)
-        self._spoken = Spoken(self._sources, payloads, driver)
+        session = {} if self._modbus else heard(setting)
+        self._spoken = Spoken(self._sources, payloads, driver, session)
         self.life = Life(driver, self.queries, self._start, exemplary, self.chance)
         self.life.room(grade, state)
         self.quantities = self.life.quantities
