@@ -28,9 +28,9 @@ def form(query: grammar.Query, steps: Sequence[Step]) -> StreamForm | None:
 def addressed(query: grammar.Query, setting: Setting) -> bool:
     """Whether each frame says whose it is."""
     frame = setting.file.frame
-    texts = [frame.reply_starts if frame is not None else None]
-    texts += [text for r in query.requests for text in (r.reply, r.pattern, r.starts)]
-    return any("{address" in text for text in texts if text is not None)
+    given = [frame.reply_starts if frame is not None else None]
+    given += [text for r in query.requests for text in (r.starts, *(setting.value(t) for t in (r.reply, r.pattern)))]
+    return any("{address" in str(text) for text in given if text is not None)
 
 
 def check_streams(

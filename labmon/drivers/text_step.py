@@ -89,7 +89,7 @@ def text_step(request: grammar.Request, fields: Mapping[str, grammar.Field], set
     if request.answer == "none":
         return Untold(text.Command(framed_request(asked, setting)))
     block = reply_of(request, fields, setting)
-    estimate = len(request.reply or request.pattern or "")
+    estimate = len(request.reply or setting.value(request.pattern) or "")
     return Text(made_request(asked, block, setting, estimate=estimate), block, frame_of(setting))
 
 
@@ -101,7 +101,11 @@ def listen_step(request: grammar.Request, fields: Mapping[str, grammar.Field], s
     if setting.binary and not replied and not isinstance(end, text.Terminated):
         raise ValueError("a binary stream without checksum or end: its header may stand in its data")
     stream = StreamForm(form, block.expect.fullmatch, block.prefix)
-    return Text(Listen(stream, len(request.reply or request.pattern or "") + 16), block, frame)
+    return Text(
+        Listen(stream, len(str(setting.value(request.reply) or setting.value(request.pattern) or "")) + 16),
+        block,
+        frame,
+    )
 
 
 def sendable(template: str, setting: Setting) -> bytes:
