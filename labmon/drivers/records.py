@@ -103,6 +103,18 @@ class Meaning:
         return answer
 
 
+LOOKS = 20
+"""Records that a turn may read to find its place, beside those that it takes: 16 halves of a buffer, and its ends."""
+
+
+def most_of(given: grammar.Query) -> int:
+    """Records that one turn reads at most beyond one; 0 for a query of live values."""
+    record = given.record
+    if record is None:
+        return 0
+    return 2 if record.index is None else record.at_most + LOOKS
+
+
 def asked(query: grammar.Query, setting: Setting) -> tuple[list[grammar.Request], Setting]:
     """All requests of one asking of a query: for a record the check, the index of the newest, then the record."""
     record = query.record
