@@ -144,6 +144,7 @@ def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) 
 def _refuse_record(target: Target, names: tuple[str, ...], *, allow_effects: bool) -> None:
     from labmon.drivers.given import applies
     from labmon.drivers.probing import effects_of
+    from labmon.drivers.records import asked
 
     if target.path is None:
         fail(
@@ -155,7 +156,7 @@ def _refuse_record(target: Target, names: tuple[str, ...], *, allow_effects: boo
     for name, query in target.driver.file.queries.items():
         if not applies(query.when, target.setting.params) or (names and name not in names):
             continue
-        if effects := effects_of(query.requests, target.setting):
+        if effects := effects_of(asked(query, target.setting)[0], target.setting):
             fail(
                 f"query {name} changes something in the instrument: {'; '.join(effects)}. Choose others with --query, "
                 "or say --allow-effects",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from labmon.drivers import grammar, telling
+from labmon.drivers import grammar, records, telling
 from labmon.drivers.asking import changes
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import Answer, Outcome, WrongInstrument
@@ -23,6 +23,7 @@ from labmon.drivers.words import WordBlock, WordField
 from labmon.links.errors import LinkError, LinkLost
 from labmon.model.reading import Raw
 
+_ORDERED = ("u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64")
 TINY = 1e-9
 """Nothing that is measured is smaller: a float with its words swapped often is."""
 ORDERS: tuple[str, ...] = get_args(grammar.Order)
@@ -163,7 +164,7 @@ async def probe(subject: Subject, found: Probe, *, names: Sequence[str] = (), ti
             if applies(query.when, setting.params) and (not names or name in names):
                 one = QueryProbe(name)
                 found.queries.append(one)
-                effects = effects_of(query.requests, setting)
+                effects = effects_of(records.asked(query, setting)[0], setting)
                 if effects and not subject.allow_effects:
                     one.effects = effects
                     continue
@@ -266,7 +267,7 @@ def _orders(
             if not applies(channel.when, setting.params) or channel.bit is not None or channel.compute is not None:
                 continue
             for word in step.fields:
-                if word.name == (channel.from_ or channel.id) and word.type not in ("bit", "ascii", "u8", "i8"):
+                if word.name in {source.field for source in channel.sources} and word.type in _ORDERED:
                     yield _view(channel, word, step, payload, setting)
 
 
@@ -285,7 +286,7 @@ def _view(channel: grammar.Channel, word: WordField, step: Words, payload: bytes
         values[order] = raw * scale + offset if isinstance(raw, (int, float)) else math.nan
     low, high = channel.range or (None, None)
     within = {}
-    if low is not None and high is not None:
+    if low is not None and high is not None and not channel.scale_by and channel.unit_by is None:
         within = {order: low <= value <= high and not 0 < abs(value) < TINY for order, value in values.items()}
     declared = word.order if word.order in orders else {"CDAB": "ABCD", "DCBA": "BADC"}[word.order]
     return OrderView(channel.id, word.name, word.type, data.hex(" ").upper(), declared, values, within)
