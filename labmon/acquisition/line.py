@@ -21,6 +21,7 @@ from labmon.acquisition.polled import PolledDevice, PolledQuery, TimedLink
 from labmon.acquisition.recorder import Nobody, Recorder
 from labmon.acquisition.records import Records
 from labmon.drivers.driver import Answer, Turn, WrongInstrument
+from labmon.drivers.session import close_sessions
 from labmon.health.line import LineHealth
 from labmon.links.errors import Garbled, LinkError, LinkLost, Refused, Silent
 from labmon.links.link import Link
@@ -86,6 +87,7 @@ class Line:
             self._broken()
             raise
         finally:
+            await close_sessions(self.link)
             await self.link.close()
 
     def abandon(self) -> None:
@@ -126,6 +128,8 @@ class Line:
             await self._poll(poll)
         elif poll is not None:
             await self._errand(device, poll)
+        device.health.retries += device.link.retries
+        device.link.retries = 0
 
     def _next(self) -> tuple[PolledDevice, PolledQuery | Errand | None, float]:
         """The poll that is due and has waited longest for its priority, else the next; or the earliest probe."""

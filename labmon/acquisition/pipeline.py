@@ -15,6 +15,7 @@ from labmon.model.exchange import Exchange, Layout
 from labmon.model.reading import Flag
 
 log = logging.getLogger("labmon.alarms")
+records = logging.getLogger("labmon.line")
 
 
 class Journal(Protocol):
@@ -186,7 +187,9 @@ class Pipeline:
     def lost(self, layout: Layout, why: str, missing: int, first: int, last: int) -> None:
         """Records of an instrument are missing between two times (UTC ns); 0 where nobody knows how many."""
         device = layout.columns[0].device if layout.columns else ""
-        self.journal.gap(Gap(why, missing, missing * len(layout.columns), first, last, device))
+        gap = Gap(why, missing, missing * len(layout.columns), first, last, device)
+        records.warning("device %s: %s", device, gap.detail)
+        self.journal.gap(gap)
 
     def told(
         self, device: str, detail: str, kind: EventKind = EventKind.DEVICE, settings: Mapping[str, str] | None = None
@@ -200,6 +203,7 @@ class Pipeline:
             self.journal.record(settings=settings)
         if detail:
             now = time.time_ns()
+            records.info("device %s: %s", device, detail)
             where = self.engine.plant.devices.get(device)
             area, line = (where.area, where.line) if where is not None else ("", "")
             self._commit([Event(kind, now, now, detail[:1000], device=device, area=area, line=line)])

@@ -38,6 +38,7 @@ class TimedLink:
         self.fixed = fixed
         self.gap = gap
         self.stretch = 1.0
+        self.retries = 0
         self.cap = math.inf
 
     @property

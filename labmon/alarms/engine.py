@@ -23,7 +23,7 @@ from labmon.alarms.view import AlarmView, OutOfService, view
 from labmon.alarms.watch import Alarm, ChannelWatch
 from labmon.model.event import AlarmState, Event, EventKind
 from labmon.model.plant import Plant
-from labmon.model.reading import Reading
+from labmon.model.reading import Flag, Reading
 
 PEAK_EVERY = 60.0
 """Seconds after which a new peak is saved, when nothing else of its alarm changed meanwhile."""
@@ -145,9 +145,13 @@ class AlarmEngine:
                 self._due = min(self._due, due)
                 return []
             return self._judge(watch, watch.no_value(by_reading=True), mono, reading.received)
+        given = Value(value, reading.time)
+        if reading.flags & Flag.DETECTED_LATE:
+            given = _late(watch, reading, value, mono)
         watch.valued = mono
-        watch.reading = reading
-        return self._judge(watch, Value(value, reading.time), mono, reading.received)
+        if not given.past:
+            watch.reading = reading
+        return self._judge(watch, given, mono, reading.received)
 
     def tick(self, mono: float, now: int) -> list[Event]:
         """Do what the clock alone brings about. To be called at `next_due`, or once a second; early costs nothing."""
@@ -365,6 +369,20 @@ class AlarmEngine:
             user=user,
             reason=reason,
         )
+
+
+def _late(watch: ChannelWatch, reading: Reading, value: float, mono: float) -> Value:
+    """A record that was stored during an outage: its delays run by its own time, and it judges nothing that is newer.
+
+    Its place in monotonic time is between the value before and now, whatever the instrument's clock says.
+    """
+    before = watch.reading
+    if before is not None and reading.time < before.time:
+        return Value(value, reading.time, late=True, past=True)
+    least = watch.moment if before is not None and before.flags & Flag.DETECTED_LATE else watch.valued
+    moment = mono - max(0.0, (reading.received - reading.time) / 1e9)
+    watch.moment = min(mono, max(moment, least))
+    return Value(value, reading.time, late=True, moment=watch.moment)
 
 
 def _only_peak(before: State, after: State) -> bool:

@@ -16,6 +16,11 @@ class Value:
 
     value: float
     time: int
+    late: bool = False
+    """A record that an instrument stored while nobody asked; `past` when a later one was judged before it."""
+    past: bool = False
+    moment: float | None = None
+    """When it was so in monotonic seconds, where that is not now."""
 
 
 @dataclass(frozen=True, slots=True)

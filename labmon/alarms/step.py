@@ -18,6 +18,8 @@ from labmon.alarms.transitions import LEAVING, TRANSITIONS, Trigger
 from labmon.model.event import AlarmState, Event, EventKind
 from labmon.model.ids import new_uid
 
+LATE = "detected late"
+"""What people are told of an alarm that a stored record raised or cleared after an outage."""
 ROUNDING = 1e-6
 """Seconds by which a delay may be short: a moment carried from wall to monotonic time is that exact at best."""
 
@@ -34,7 +36,7 @@ def step(rule: Rule, state: State, given: Given, mono: float, now: int) -> Resul
         case Value() if isinstance(rule, LimitRule):
             return _value(rule, state, given, mono, now)
         case Value() if isinstance(rule, SilenceRule | QualityRule):
-            return _turn(rule, state, False, given.time, mono, mono, now, value=given.value)
+            return _turn(rule, state, False, now if given.late else given.time, mono, mono, now, value=given.value)
         case NoValue() if isinstance(rule, LimitRule):
             return _unmeasured(rule, state, given, mono, now)
         case NoValue() if isinstance(rule, SilenceRule | QualityRule):
@@ -63,6 +65,8 @@ def spell_due(rule: SilenceRule | QualityRule, state: State, given: NoValue, mon
 
 
 def _value(rule: LimitRule, state: State, given: Value, mono: float, now: int) -> Result:
+    if given.past:
+        return _past(rule, state, given, now)
     events: list[Event] = []
     if not state.measured:
         state = replace(state, measured=True)
@@ -70,10 +74,25 @@ def _value(rule: LimitRule, state: State, given: Value, mono: float, now: int) -
     value = given.value
     breached = rule.breached_by(value)
     condition = True if breached else False if rule.left_by(value) else None
-    state, more = _turn(rule, state, condition, given.time, mono, mono, now, value=value)
+    # A record of an hour ago began its delay an hour ago.
+    moment = mono if given.moment is None else given.moment
+    detail = LATE if given.late else ""
+    state, more = _turn(rule, state, condition, given.time, moment, moment, now, value=value, detail=detail)
     if breached and state.active and (state.peak is None or _beyond(rule, value, state.peak)):
         state = replace(state, value=value, peak=value, peak_time=given.time)
     return state, events + more
+
+
+def _past(rule: LimitRule, state: State, given: Value, now: int) -> Result:
+    """A late record older than what the alarm was judged by: it changes nothing of today's state.
+
+    A breach that nobody was told of is told, and is over. An on-delay cannot be judged by a single value of the past.
+    """
+    if state.active or state.turn or rule.on_delay or not rule.breached_by(given.value):
+        return state, []
+    state, raised = _raise(rule, replace(state, turn=given.time), given.time, now, given.value, LATE)
+    state, cleared = _clear(rule, state, now, now, None, f"{LATE}: a later value is within the limit")
+    return state, raised + cleared
 
 
 def _beyond(rule: LimitRule, value: float, peak: float) -> bool:

@@ -52,6 +52,7 @@ class ChannelWatch:
         "known_at",
         "limits",
         "low",
+        "moment",
         "parents",
         "patience",
         "quiet_from",
@@ -73,6 +74,8 @@ class ChannelWatch:
         """Seconds after a value before the clock can have anything to say."""
         self.started = mono
         self.valued = -math.inf
+        self.moment = -math.inf
+        """When the latest record that was detected late was stored, in monotonic seconds."""
         self.reading: Reading | None = None
         """The latest reading with a value."""
         self.failed = -math.inf

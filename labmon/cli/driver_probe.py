@@ -115,6 +115,7 @@ def _refuse_held(target: Target) -> None:
 
 def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) -> str:
     """Open the line, let `body` talk, close it: also on Ctrl-C, with nothing left to be sent. Why it did not, if so."""
+    from labmon.drivers.session import close_sessions
     from labmon.drivers.watched import TRACE, Watched
     from labmon.links.errors import LinkLost
     from labmon.links.opening import make_link
@@ -128,7 +129,10 @@ def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) 
         try:
             await body(link)
         finally:
-            await link.close()
+            try:
+                await close_sessions(link)
+            finally:
+                await link.close()
         return ""
 
     _refuse_held(target)

@@ -27,9 +27,12 @@ class JournalAlarm:
         self._loss, self._until = what, self._clock() + HOLDS
 
     def committed(self, events: Iterable[Event]) -> None:
-        """These events are on the disk; a gap is one of them where readings are lost."""
+        """These events are on the disk; a gap is one of them where readings are lost.
+
+        A gap in what an instrument stored is the instrument's.
+        """
         for event in events:
-            if event.kind is EventKind.GAP:
+            if event.kind is EventKind.GAP and not event.device:
                 self.lost(event.detail)
 
     def now(self) -> tuple[bool, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labmon.config.errors import Path
+from labmon.config.errors import Path, one_of
 from labmon.drivers import grammar
-from labmon.drivers.asking import changes
 from labmon.drivers.check_fields import check_field
+from labmon.drivers.conditions import fields_of
+from labmon.drivers.course import changed
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import pdu_address, steps, word_field
@@ -36,6 +37,12 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
         fine &= check_field((*path, "fields", name), field, request, setting, report)
     if not fine:
         return
+    for index, condition in enumerate(request.until.conditions if request.until is not None else []):
+        missing = [name for name in fields_of(condition) if name not in request.fields]
+        if missing:
+            known = one_of(sorted(request.fields))
+            report((*path, "until", "conditions", index), f"no field {missing[0]} in this reply", known)
+            return
     if request.send is not None:
         _text(path, request, setting, report)
     elif request.write is not None:
@@ -45,7 +52,7 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
 
 
 def _text(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    check_send(path, request.send or "", changes(request), setting, report)
+    check_send(path, request.send or "", changed(request), setting, report)
     try:
         sendable(request.send or "", setting)
     except ValueError as error:
@@ -94,14 +101,16 @@ def _write(path: Path, request: grammar.Request, setting: Setting, report: Repor
 
 
 def _block(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
-    table, count = request.read or "", request.count or 0
-    try:
-        start = pdu_address(request.at, table, setting)
-    except ValueError as error:
-        report((*path, "at"), str(error))
-        return
-    if count > _MOST[table]:
-        report((*path, "count"), f"one request reads at most {_MOST[table]}")
+    table, count, start = request.read or "", request.count or 0, 0
+    if request.merge is None:
+        try:
+            start = pdu_address(request.at, table, setting)
+        except ValueError as error:
+            report((*path, "at"), str(error))
+            return
+    most = count if request.merge is None else request.merge.most
+    if most > _MOST[table] and (request.merge is None or "most" in request.merge.model_fields_set):
+        report((*path, *(("count",) if request.merge is None else ("merge", "most"))), _one_reads(table))
         return
     taken: dict[int, list[tuple[int, str]]] = {}
     for name, field in request.fields.items():
@@ -113,11 +122,16 @@ def _block(path: Path, request: grammar.Request, setting: Setting, report: Repor
         except ValueError as error:
             report((*at, "at"), str(error))
             continue
-        if not start <= word.address or word.address + word.registers > start + count:
+        whole = start <= word.address and word.address + word.registers <= start + count
+        if not whole and request.merge is None:
             report((*at, "at"), f"{word.type} at {setting.value(field.at)} is not wholly within the {count} read")
             continue
         _overlap(at, word, start, table, taken, report)
     _made(path, request, setting, report)
+
+
+def _one_reads(table: str) -> str:
+    return f"one request reads at most {_MOST[table]}"
 
 
 def _overlap(

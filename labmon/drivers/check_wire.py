@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labmon.config.errors import Path
+from labmon.drivers.check_requests import check_send
+from labmon.drivers.given import applies
 from labmon.drivers.grammar import Escape
+from labmon.drivers.session import acts
 from labmon.drivers.setting import Setting
-from labmon.drivers.text_step import checksum_of, reply_starts
+from labmon.drivers.template import TemplateError
+from labmon.drivers.text_step import checksum_of, reply_starts, sendable
+from labmon.links.pattern import PatternError
 
 Report = Callable[..., None]
 
@@ -31,7 +36,35 @@ def check_wire(setting: Setting, report: Report) -> bool:
             noted((key,), f"belongs to framings text and binary, not to {setting.framing}", at_key=True)
     if file.frame is not None and told:
         _frame(setting, noted)
+        if sound:
+            _conversation(setting, noted)
     return sound
+
+
+def _conversation(setting: Setting, report: Report) -> None:
+    file = setting.file
+    if file.select is not None:
+        try:
+            if not sendable(file.select, setting):
+                raise ValueError("nothing is sent")
+        except ValueError as error:
+            report(("select",), str(error))
+    if file.session is None:
+        return
+    for key in ("open", "wake", "close"):
+        for index, action in enumerate(getattr(file.session, key)):
+            path: Path = ("session", key, index)
+            if action.send is None or not applies(action.when, setting.params):
+                continue
+            check_send(path, action.send, action.changes, setting, report)
+            try:
+                acts([action], setting)
+            except PatternError as error:
+                report((*path, "until"), f"is no regular expression: {error}")
+            except TemplateError as error:
+                report((*path, "reply"), str(error))
+            except ValueError as error:
+                report((*path, "send"), str(error))
 
 
 def _frame(setting: Setting, report: Report) -> None:

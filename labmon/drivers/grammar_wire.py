@@ -18,6 +18,7 @@ Sent = Annotated[str, Limits(max_length=1000)]
 Delimiter = Annotated[str, Limits(min_length=1, max_length=8)]
 Byte = Annotated[int, Limits(ge=0, le=0xFF)]
 Ends = Annotated[list[Given[str]], Limits(min_length=1)]
+_LONGEST = 60.0
 Pause = Annotated[Period, Limits(le=60.0)]
 
 
@@ -174,6 +175,7 @@ class Action(Strict):
             raise ValueError("until is given with every and at-most, and without reply")
         if self.until is None and (self.every is not None or self.at_most is not None):
             raise ValueError("every and at-most belong to until")
+        _bounded(self.every, self.at_most)
         return self
 
 
@@ -209,6 +211,7 @@ class Retry(Strict):
     def _code(self) -> Retry:
         if self.code is not None and self.on != "refused":
             raise ValueError("only a refusal has a code")
+        _bounded(self.pause, self.at_most)
         return self
 
 
@@ -221,6 +224,11 @@ class Until(Strict):
     """Pause between two tries."""
     at_most: Annotated[int, Limits(ge=1, le=100)]
     """How often it is asked at most."""
+
+    @model_validator(mode="after")
+    def _short(self) -> Until:
+        _bounded(self.every, self.at_most)
+        return self
 
 
 class Merge(Strict):
@@ -288,8 +296,8 @@ class Request(Strict):
     """Text: the reply in columns: between delimiters (`{delimiter: ","}`, fields by `column` or `beside`), or of fixed
     width (`fixed`, fields by `from` and `to`)."""
     bytes: Literal[True] | Annotated[int, Limits(ge=1, le=4096)] | None = None
-    """Binary: fields stand at byte offsets (`at`) of what is left of the frame without header, checksum and end; a
-    number is its exact length."""
+    """Binary: fields stand at byte offsets (`at`) of the frame from its first byte, `reply-starts` included; a number
+    is its exact length without terminator and checksums at the end."""
     starts: Sent | None = None
     """Columns and bytes: what the reply begins with, so that no other is taken for it. Binary: hex."""
     repeat: Repeat | None = None
@@ -376,6 +384,12 @@ def _send(request: Request) -> None:
 
 
 _CHECKS: dict[str, Callable[[Request], None]] = {"read": _read, "write": _write, "send": _send}
+
+
+def _bounded(every: float | None, times: int | None) -> None:
+    """The line belongs to others, too."""
+    if (every or 0.0) * (times or 0) > _LONGEST:
+        raise ValueError(f"takes longer than {_LONGEST:g} s in all, in which no other device of the line is asked")
 
 
 def _key(name: str) -> str:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from labmon.drivers import grammar, records, telling
-from labmon.drivers.asking import changes
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.course import changed
 from labmon.drivers.driver import Answer, Outcome, WrongInstrument
 from labmon.drivers.given import applies
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.setting import Setting
-from labmon.drivers.steps import Words
+from labmon.drivers.steps import Step, Words
 from labmon.drivers.watched import Seen, Watched
 from labmon.drivers.words import WordBlock, WordField
 from labmon.links.errors import LinkError, LinkLost
@@ -113,10 +113,35 @@ def effects_of(requests: Sequence[grammar.Request], setting: Setting) -> list[st
         if applies(one.when, setting.params):
             if one.effect is not None:
                 found.append(one.effect)
-            if one.write is not None or changes(one):
+            if one.write is not None or changed(one):
                 declared = [allowed.effect for allowed in setting.file.writes if _allows(allowed, one, setting)]
                 found += declared or [telling.request(one)]
+    session = setting.file.session
+    for act in [*session.open, *session.wake, *session.close] if session is not None else []:
+        if act.changes and applies(act.when, setting.params):
+            declared = [allowed.effect for allowed in setting.file.writes if allowed.send == act.send]
+            found += declared or [f"sends {telling.quoted(act.send or '')} at connect"]
     return list(dict.fromkeys(found))
+
+
+def _of_steps(query: CompiledQuery, seen: Sequence[Seen], framing: str) -> list[Seen]:
+    """The exchanges of the query's own requests: what opens, wakes and selects left out, of several tries the last."""
+    own: list[Seen] = []
+    waiting = list(seen)
+    for step in query.steps:
+        found = [n for n, one in enumerate(waiting) if _is_request(step, one, framing)]
+        if not found:
+            return list(seen)
+        last = found[0]
+        while last + 1 in found:
+            last += 1
+        own.append(waiting[last])
+        waiting = waiting[last + 1 :]
+    return own
+
+
+def _is_request(step: Step, seen: Seen, framing: str) -> bool:
+    return step.request.encode(_transaction(seen, framing)) == seen.sent
 
 
 def _allows(allowed: grammar.AllowedWrite, one: grammar.Request, setting: Setting) -> bool:
@@ -242,7 +267,7 @@ async def _ask(query: CompiledQuery, setting: Setting, link: Watched, one: Query
         raws, answer, error = [], None, failure.reason
         one.failures[error] = one.failures.get(error, 0) + 1
     finally:
-        exchanges = list(link.seen)
+        exchanges = _of_steps(query, link.seen, setting.framing)
         one.times += [seen.seconds for seen in exchanges if seen.seconds is not None and not seen.error]
     if answer is None and one.answer is not None:
         return  # what was seen of an answer is worth more than the failure after it

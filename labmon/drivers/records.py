@@ -285,32 +285,28 @@ class IndexReader:
                 start = await self._search(link, _last_of(newest), count)
                 if start is None:
                     return Turn([], more=self._searched is not None)
-        return await self._read_on(link, start, newest, count, lost, anchored=not lost and last is not None)
+        return await self._read_on(link, last, start, newest, count, lost)
 
-    async def _read_on(self, link: Link, start: int, newest: Answer, count: int, lost: str, *, anchored: bool) -> Turn:
+    async def _read_on(self, link: Link, last: Last | None, start: int, newest: Answer, count: int, lost: str) -> Turn:
+        anchored = last is not None and not lost
         records: list[Answer] = []
-        anchor: Answer | None = None
-        at = start
-        if anchored:
-            anchor = await self._place(link, start)
-        place = start
+        seen = last if anchored else None
+        at = place = start
         for _ in range(min(count, self._size)):
             place = (place + 1) % count
             answer = await self._place(link, place)
-            if anchor is None:
-                anchor, start = answer, place
             if answer is None:
                 continue
+            if seen is None:
+                seen, start = _last_of(answer), place
             records.append(answer)
             at = place
             if _alike(newest, answer):
                 break
         # In a full buffer a record that came meanwhile has moved the others, and one of them was passed over.
-        if len(records) > 1 or anchored:
-            again = await self._place(link, start)
-            if not _alike(anchor, again):
-                self._at = None
-                return Turn([], more=True)
+        if (len(records) > 1 or anchored) and not same(seen, await self._place(link, start)):
+            self._at = None
+            return Turn([], more=True)
         self._at = at
         return Turn(records, more=bool(records) and not _alike(newest, records[-1]), lost=lost)
 
@@ -380,7 +376,7 @@ def _alike(one: Answer | None, other: Answer | None) -> bool:
 
 
 def _last_of(answer: Answer) -> Last:
-    return answer.time if answer.time is not None else -1, answer.key or ""
+    return -1 if answer.time is None else answer.time, answer.key or ""
 
 
 class QueueReader:

@@ -129,9 +129,29 @@ def steps(request: grammar.Request, setting: Setting) -> list[Step]:
         asked = modbus.device_identification(framing, setting.address, code)
         return [Identification(asked, framing, setting.address, objects)]
     table = request.read or ""
-    start, count = pdu_address(request.at, table, setting), request.count or 0
     words = [word_field(name, f, table, setting) for name, f in fields.items()]
+    if request.merge is not None:
+        return [_block(table, *block, setting) for block in merged(words, request.merge)]
+    start, count = pdu_address(request.at, table, setting), request.count or 0
     return [_block(table, start, count, words, setting)]
+
+
+def merged(fields: Sequence[WordField], merge: grammar.Merge) -> list[tuple[int, int, list[WordField]]]:
+    """The blocks to read for these fields, in the order of their addresses: start, count and fields of each.
+
+    No value is ever split over two blocks, and no more than `gap` places are read that no field names.
+    """
+    blocks: list[tuple[int, int, list[WordField]]] = []
+    for one in sorted(fields, key=lambda f: f.address):
+        end = one.address + one.registers
+        if blocks:
+            start, count, before = blocks[-1]
+            longer = max(count, end - start)
+            if one.address <= start + count + merge.gap and longer <= merge.most:
+                blocks[-1] = start, longer, [*before, one]
+                continue
+        blocks.append((one.address, one.registers, [one]))
+    return blocks
 
 
 def _block(table: str, start: int, count: int, fields: Sequence[WordField], setting: Setting) -> Words:

@@ -50,6 +50,7 @@ class DeviceHealth:
         "probes",
         "replies",
         "rests",
+        "retries",
         "since",
         "state",
         "variant",
@@ -74,6 +75,8 @@ class DeviceHealth:
         self.late_after: float | None = None
         """Seconds after which the latest late reply came."""
         self.rests = 0
+        self.retries = 0
+        """How often something was asked again at once, because its driver says so."""
         self.probes = 0
         self.missed_ticks = 0
         self.last_good: float | None = None
@@ -150,6 +153,7 @@ class DeviceHealth:
             "answered_late": self.answered_late,
             "late_after": self.late_after,
             "rests": self.rests,
+            "retries": self.retries,
             "probes": self.probes,
             "missed_ticks": self.missed_ticks,
             "last_good": _wall(self.last_good, mono, now),

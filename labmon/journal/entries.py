@@ -53,14 +53,18 @@ class Gap:
     last: int
     device: str = ""
 
+    @property
+    def detail(self) -> str:
+        """The gap in words."""
+        first, last = _iso(self.first), _iso(self.last)
+        if not self.device:
+            return f"{self.readings} readings of {first} to {last} are lost: {self.why}"
+        count = str(self.exchanges) if self.exchanges else "an unknown number of"
+        return f"{count} records between {first} and {last} are missing: {self.why}"
+
     def event(self, now: int) -> Event:
         """The gap as an event, for people."""
-        span = f"{_iso(self.first)} to {_iso(self.last)}"
-        if self.device:
-            count = str(self.exchanges) if self.exchanges else "an unknown number of"
-            detail = f"{count} records between {span.replace(' to ', ' and ')} are missing: {self.why}"
-            return Event(EventKind.GAP, self.first, now, detail, device=self.device)
-        return Event(EventKind.GAP, self.first, now, f"{self.readings} readings of {span} are lost: {self.why}")
+        return Event(EventKind.GAP, self.first, now, self.detail, device=self.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ class Conversation:
         self._rest_until = 0.0
         self.memory = Memory()
         """What is remembered of this connection."""
+        self.retries = 0
+        """How often something was asked again within an asking."""
         self.slowest = 0.0
         """The slowest reply seen, late ones included, in seconds."""
         self.trace: deque[Traffic] | None = deque(maxlen=trace) if trace else None

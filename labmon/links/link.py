@@ -75,6 +75,9 @@ class Request(Protocol):
 class Link(Protocol):
     """One line's conversation. One owner; never two exchanges at once."""
 
+    retries: int
+    """How often something was asked again within an asking; who counts takes it down to 0."""
+
     @property
     def is_open(self) -> bool:
         """Whether the port or connection is open."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.compile import CompiledDriver
+from labmon.drivers.conditions import FieldIndex, fields_of, mask_of
 from labmon.drivers.examples import asked_of, payloads_of, target_of
 from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.query import CompiledQuery
@@ -107,13 +108,20 @@ def well(
     """The same raw values, changed so that no condition of the query makes a channel bad."""
     found = dict(raws)
     for _ in range(_ROUNDS):
-        index = {name: at for at, name in enumerate(query.fields)}
+        index = FieldIndex([field for one in query.steps for field in one.fields])
         values = [found.get(name) for name in query.fields]
-        holding = [c for c in _conditions(file, params) if c.field in index and _holds(c, index, values, params)]
+        holding = [
+            c
+            for c in _conditions(file, params)
+            if set(fields_of(c)) <= set(index) and meaning.test_of(c, index, params)(values)
+        ]
         if not holding:
             break
         for condition in holding:
-            found[condition.field] = _other(condition, found.get(condition.field), params)
+            one = (condition.all or [condition])[0]  # one of them that does not hold is enough
+            if one.field is not None:
+                names = index.bits.get(one.field, {})
+                found[one.field] = _other(one, found.get(one.field), names, params)
     return found
 
 
@@ -124,14 +132,7 @@ def _conditions(query: grammar.Query, params: Mapping[str, ParamValue]) -> list[
     return [c for c in everything if applies(c.when, params)]
 
 
-def _holds(
-    condition: grammar.Condition, index: Mapping[str, int], values: Sequence[Raw], params: Mapping[str, ParamValue]
-) -> bool:
-    test = meaning.test_of(condition, index[condition.field], params)
-    return test(values)
-
-
-def _other(condition: grammar.Condition, raw: Raw, params: Mapping[str, ParamValue]) -> Raw:
+def _other(condition: grammar.Condition, raw: Raw, names: Mapping[str, int], params: Mapping[str, ParamValue]) -> Raw:
     """A raw value for which the condition does not hold."""
     word = raw if isinstance(raw, int) else 0
     if condition.is_ is not None:
@@ -140,20 +141,20 @@ def _other(condition: grammar.Condition, raw: Raw, params: Mapping[str, ParamVal
     if condition.is_not is not None:
         wanted = _several(condition.is_not, params)
         return wanted[0] if wanted else raw
-    if isinstance(condition.set, (int, list)) and not _named(condition.set):
-        return word & ~meaning.mask_of(condition.set)
-    if isinstance(condition.clear, (int, list)) and not _named(condition.clear):
-        return word | meaning.mask_of(condition.clear)
+    if condition.set is not None:
+        return word & ~mask_of(condition.set, names)
+    if condition.clear is not None:
+        return word | mask_of(condition.clear, names)
+    if condition.other_than_set is not None:
+        return word & mask_of(condition.other_than_set, names)
+    if condition.matches is not None:
+        return None
     if condition.has is not None:
         gone = {condition.has} if isinstance(condition.has, str) else set(condition.has)
         return " ".join(w for w in str(raw or "").split() if w not in gone) or None
     if condition.below is not None:
         return condition.below
     return condition.above if condition.above is not None else raw
-
-
-def _named(bits: object) -> bool:
-    return any(isinstance(bit, str) for bit in (bits if isinstance(bits, list) else [bits]))
 
 
 def _several(given: object, params: Mapping[str, ParamValue]) -> list[Raw]:

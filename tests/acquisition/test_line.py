@@ -16,6 +16,7 @@ from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
 from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, WrongInstrument
 from labmon.health.line import LineHealth
+from labmon.links import link
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
 from labmon.model.event import EventKind
@@ -29,6 +30,8 @@ class Wire:
     """A link on virtual time. Who answers how is in `manner`: device name -> what happens to a request to it."""
 
     def __init__(self) -> None:
+        self.memory = link.Memory()
+        self.retries = 0
         self.manner: dict[str, Any] = {}
         self.is_open = False
         self.reachable = True

@@ -15,6 +15,7 @@ from labmon.daemon.parts import Parts
 from labmon.daemon.polling import FLOOR, Polling, longest_turn
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome
 from labmon.health.line import LineHealth
+from labmon.links import link
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import LinkLost
 from labmon.model.exchange import Column, Exchange, Layout
@@ -42,6 +43,8 @@ class Link:
 
     def __init__(self, port: Port) -> None:
         self.port = port
+        self.memory = link.Memory()
+        self.retries = 0
         self.asked = 0
 
     @property

@@ -116,6 +116,7 @@ def test_counters_as_data() -> None:
         "answered_late": 1,
         "late_after": 0.7,
         "rests": 1,
+        "retries": 0,
         "probes": 1,
         "missed_ticks": 7,
         "last_good": NOW - 9 * 10**9,

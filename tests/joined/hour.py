@@ -22,6 +22,7 @@ from labmon.alarms.engine import AlarmEngine
 from labmon.config.site import Site
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome
 from labmon.health.line import LineHealth
+from labmon.links import link
 from labmon.links.endpoint import TcpEndpoint
 from labmon.links.errors import LinkLost, Silent
 from labmon.model.event import Event, EventKind
@@ -58,6 +59,8 @@ class Wire:
     """The link of the line `bus`. `far_end`: what there is of it; `silent`: devices that do not answer."""
 
     def __init__(self) -> None:
+        self.memory = link.Memory()
+        self.retries = 0
         self.far_end = "there"
         self.silent: set[str] = set()
         self.is_open = False
