@@ -36,7 +36,7 @@ from labmon.units import KINDS, UNITS
 
 ROOT = Path(__file__).parent.parent
 README, SITE, DRIVERS, OPERATION = (
-    ROOT / name for name in ("README.md", "docs/site-file.md", "docs/driver-files.md", "docs/operation.md")
+    ROOT / name for name in ("README.md", "docs/site-file.md", "docs/drivers.md", "docs/operation.md")
 )
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -360,7 +360,9 @@ def test_every_yaml_block_is_checked() -> None:
         "yaml driver-text-part",
     }
     known |= {"sh", "sh run", "text", "json", "python"}  # those of mqtt.md are run in tests/delivery
-    assert [str(block) for block in BLOCKS if block.info not in known] == []
+    tutorial = re.compile(r"yaml (?:file|in) [a-z0-9/-]+\.yaml|sh tutorial|sh background")  # tests/test_drivers_page.py
+    unknown = [block for block in BLOCKS if block.info not in known]
+    assert [str(block) for block in unknown if block.page != DRIVERS or not tutorial.fullmatch(block.info)] == []
 
 
 # ---------------------------------------------------------------- completeness

@@ -57,6 +57,9 @@ def unshown(driver: CompiledDriver) -> list[Branch]:
         mine = [one for one in shown if one.example.query == name and one.example.readings is not None]
         if mine:
             found += _of_query(("queries", name), query, mine)
+            if query.record is not None:
+                every = [one for one in shown if one.example.query == name]
+                found += _absent(("queries", name, "record", "present-when"), query.record.present_when, every)
     identity = driver.file.identity
     if identity is not None:
         found += _of_identity(identity, [one for one in shown if one.example.identity])
@@ -108,8 +111,6 @@ def _shown(driver: CompiledDriver, example: grammar.Example) -> _Shown:
 
 def _of_query(path: Path, query: grammar.Query, shown: Sequence[_Shown]) -> Iterator[Branch]:
     yield from _sentinels(requests_of(query, path), shown)
-    if query.record is not None:
-        yield from _absent((*path, "record", "present-when"), query.record.present_when, shown)
     yield from _conditions((*path, "bad-when"), query.bad_when, shown)
     for index, channel in enumerate(query.channels):
         place = (*path, "channels", index)
