@@ -71,7 +71,7 @@ class Samples:
         return unit == self.unit
 
     def refusal(self, body: bytes) -> bytes:
-        return bytes([body[0] | 0x80, self.fault.code])
+        return bytes([body[0] | 0x80, self.fault.exception])
 
     def answer(self, body: bytes) -> bytes | None:
         self.requests += 1

@@ -37,7 +37,7 @@ def load(path: Path) -> Loaded:
     loaded = Loaded(path, found.site, found.text, errors=found.errors, warnings=found.warnings, profiles=found.texts)
     if found.site is None:
         return loaded
-    catalogue = Catalogue([path.parent / folder for folder in found.site.drivers])
+    catalogue = Catalogue([path.parent / folder for folder in found.site.drivers], found.site.site.timezone)
     loaded.plan = make_plan(found.site, found.profiles, catalogue, found.error, dt.datetime.now(dt.UTC).date())
     queries = [(len(q.slots), q.every) for line in loaded.plan.lines for d in line.devices for q in d.queries]
     if refusal := capacity(queries, found.site.journal).refusal:

@@ -95,6 +95,8 @@ def _shown(driver: CompiledDriver, example: grammar.Example) -> _Shown:
         return _Shown(example, None, {}, FieldIndex([]))
     try:
         target = examples.target_of(driver, example)
+        if examples.by_calls(target):
+            return _called(driver, target, example, setting)
         payloads = examples.payloads_of(target.steps, example, framing)
         index = FieldIndex([field for step in target.steps for field in step.fields])
         if isinstance(target, CompiledQuery):
@@ -104,6 +106,15 @@ def _shown(driver: CompiledDriver, example: grammar.Example) -> _Shown:
     except (LinkError, ValueError):
         pass  # a reply that fails, as it is meant to
     return _Shown(example, setting, {}, FieldIndex([]))
+
+
+def _called(driver: CompiledDriver, target: examples.Target, example: grammar.Example, setting: Setting) -> _Shown:
+    index = FieldIndex([field for step in target.steps for field in step.fields])
+    try:
+        found = examples.called(target, examples.talk_of(driver, example, setting.framing))
+    except Exception:  # noqa: BLE001 - a reply that fails, as it is meant to, or a driver's fault: its test tells that
+        return _Shown(example, setting, {}, FieldIndex([]))
+    return _Shown(example, setting, dict(zip(index, found, strict=True)), index)
 
 
 # ---------------------------------------------------------------- one query

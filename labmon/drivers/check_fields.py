@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 
-from labmon.config.errors import Path
+from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
+from labmon.drivers.moment import fields_of_time
 from labmon.drivers.setting import Setting
 from labmon.drivers.words import bytes_of_type
 
@@ -153,3 +154,17 @@ def _needed(field: grammar.Field, request: grammar.Request, kind: str) -> str | 
     if field.type == "bit" and field.bit is None and kind != "coils":
         return "bit"
     return None
+
+
+def check_time(path: Path, spec: grammar.TimeSpec, fields: Mapping[str, grammar.Field], report: Report) -> None:
+    """Report fields of a moment that do not exist, or say no time."""
+    for key, name in fields_of_time(spec).items():
+        place = (*path, key) if key else path
+        field = fields.get(name)
+        if field is None:
+            report(place, f"no field {name}", did_you_mean(name, fields) or one_of(list(fields)))
+        elif (key in ("text", "date", "time")) is not (field.type == "time") and key:
+            wanted = "a text field of type time" if key in ("text", "date", "time") else "a number"
+            report(place, f"field {name} of type {field.type} is not {wanted}")
+        elif field.type in ("ascii", "text", "words", "word", "bit"):
+            report(place, f"field {name} of type {field.type} is no time")

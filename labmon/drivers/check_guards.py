@@ -7,6 +7,7 @@ from typing import Any
 
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
+from labmon.drivers.check_fields import check_time
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.guards import now_params
@@ -114,9 +115,7 @@ def check_guard(guard: grammar.Guard, setting: Setting, conditions: Conditions, 
 def check_clock(clock: grammar.Clock, setting: Setting, report: Report) -> None:
     """Report what is wrong with a clock, for a device with these settings."""
     fields = _fields(("clock",), clock.requests, setting, report)
-    field = _field(("clock", "time"), clock.time, fields, report)
-    if field is not None and field.type in (*_TEXTS, "bit"):
-        report(("clock", "time"), f"field {clock.time} of type {field.type} is no time")
+    check_time(("clock", "time"), clock.time, fields, report)
     if clock.set_ is not None:
         moment = Setting(setting.file, setting.framing, setting.address, {**setting.params, **NOW})
         _fields(("clock", "set"), clock.set_.requests, moment, report)

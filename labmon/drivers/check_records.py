@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar, records
+from labmon.drivers.check_fields import check_time
 from labmon.drivers.check_requests import check_request
+from labmon.drivers.entries import form_of
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
 
@@ -20,6 +22,9 @@ def requests_of(query: grammar.Query, path: Path) -> Iterator[tuple[Path, gramma
             yield (*path, "record", "check", "requests", index), request
     for index, request in enumerate(query.requests):
         yield (*path, "requests", index), request
+    logger = query.record.logger if query.record is not None else None
+    if logger is not None and logger.entries is not None:
+        yield (*path, "record", "logger", "entries"), form_of(logger.entries)
 
 
 def setting_of(query: grammar.Query, setting: Setting) -> Setting:
@@ -48,7 +53,7 @@ def check_record(
             hint = did_you_mean(name, among) or one_of(list(among))
             report((*place, *at), f"no field {name}{where}", hint)
 
-    known(("time",), record.time, fields)
+    check_time((*place, "time"), record.time, fields, report)
     for number, name in enumerate(record.key):
         known(("key", number), name, fields)
     if record.number is not None:
@@ -63,6 +68,8 @@ def check_record(
     if record.index is not None:
         known(("index", "count"), record.index.count, checked, " in the replies of the check")
         _index((*place, "index"), record.index, setting, report)
+    if record.logger is not None:
+        _logger((*place, "logger"), query, record.logger, setting, report)
     if record.queue is not None:
         _queue((*place, "queue"), record.queue, setting, report)
 
@@ -88,3 +95,16 @@ def _queue(path: Path, queue: grammar.RecordQueue, setting: Setting, report: Rep
     check_request((*path, "pop"), queue.pop, setting, report)
     if queue.pop.fields:
         report((*path, "pop", "fields"), "a pop yields nothing that would be read", at_key=True)
+
+
+def _logger(path: Path, query: grammar.Query, logger: grammar.RecordLogger, setting: Setting, report: Report) -> None:
+    wanted = {n for r in query.requests if applies(r.when, setting.params) for n in r.fields}
+    for name, request in (("first", logger.first), ("repeat", logger.repeat)):
+        if request is None:
+            continue
+        check_request((*path, name), request, setting, report)
+        if set(request.fields) != wanted:
+            report((*path, name), f"has other fields than the query's requests: {', '.join(sorted(wanted)) or 'none'}")
+    entries = logger.entries
+    if entries is not None and entries.field not in wanted:
+        report((*path, "entries", "field"), f"no field {entries.field} in the replies of the query's requests")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labmon.config.errors import Path, one_of
+from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
+from labmon.drivers.call_step import TYPES
 from labmon.drivers.check_fields import check_field
 from labmon.drivers.conditions import fields_of
 from labmon.drivers.course import changed
@@ -25,6 +26,9 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
     """Report what is wrong with one request, for a device with these settings."""
     is_text = setting.framing in ("text", "binary")
     if request.wait is not None:
+        return
+    if request.call is not None:
+        _call(path, request, setting, report)
         return
     if is_text is not (request.send is not None):
         report(path, f"a device that speaks {setting.framing} is asked with {'send' if is_text else 'read or write'}")
@@ -49,6 +53,19 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
         _write(path, request, setting, report)
     elif request.read != "identification":
         _block(path, request, setting, report)
+
+
+def _call(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
+    calls = setting.file.calls
+    if request.call not in calls:
+        hint = did_you_mean(request.call or "", calls) if calls else "a driver file asks by read, write and send"
+        report((*path, "call"), f"there is no function {request.call}", hint)
+    if not request.fields:
+        report((*path, "call"), "name what the function gives under `fields`")
+    for name, field in request.fields.items():
+        if field.type not in TYPES:
+            place = (*path, "fields", name, "type")
+            report(place, f"{field.type} is no type of this reply", f"types here: {', '.join(TYPES)}")
 
 
 def _text(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:

@@ -12,7 +12,6 @@ from labmon.drivers.session import acts
 from labmon.drivers.setting import Setting
 from labmon.drivers.template import TemplateError
 from labmon.drivers.text_step import checksum_of, reply_starts, sendable
-from labmon.links.pattern import PatternError
 
 Report = Callable[..., None]
 
@@ -59,8 +58,6 @@ def _conversation(setting: Setting, report: Report) -> None:
             check_send(path, action.send, action.changes, setting, report)
             try:
                 acts([action], setting)
-            except PatternError as error:
-                report((*path, "until"), f"is no regular expression: {error}")
             except TemplateError as error:
                 report((*path, "reply"), str(error))
             except ValueError as error:

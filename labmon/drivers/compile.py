@@ -18,9 +18,11 @@ from labmon.links.pattern import Pattern
 class CompiledDriver:
     """A driver file, ready to make queries for devices (labmon.drivers.driver.Driver)."""
 
-    def __init__(self, id_: str, file: grammar.DriverFile, source_text: str) -> None:
+    def __init__(self, id_: str, file: grammar.DriverFile, source_text: str, zone: str = "UTC") -> None:
         self.id = id_
         self.file = file
+        self.zone = zone
+        """The site's time zone, for instruments whose clock shows local time."""
         self.source_text = source_text
         self.title = file.title
         self.framings: tuple[str, ...] = tuple(file.framings)
@@ -69,7 +71,7 @@ class CompiledDriver:
         """Check what a site file says of a device. Raises ValueError."""
         if framing not in self.framings:
             raise ValueError(f"{self.id} does not speak {framing}; it speaks {', '.join(self.framings)}")
-        return Setting(self.file, framing, self._address(framing, address), settle(self.file.params, params))
+        return Setting(self.file, framing, self._address(framing, address), settle(self.file.params, params), self.zone)
 
     def _address(self, framing: str, address: int | str | None) -> int | str | None:
         allowed = self.file.address

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from labmon.drivers import grammar
 from labmon.drivers.asking import Asking
+from labmon.drivers.call_step import Calling, PlayedTalk, Talk
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, Settings, WrongInstrument
 from labmon.drivers.guards import CompiledClock, CompiledGuard
@@ -106,6 +107,8 @@ def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -
     """Payloads of an example's replies, taken by the link's matchers. Raises what they raise, and ValueError."""
     payloads = []
     for step, exchange in zip(steps, example.exchanges, strict=True):
+        if isinstance(step, Calling):
+            raise ValueError("asked by a function: its replies are not taken one by one")  # noqa: TRY004
         got = bytes_of(exchange.got, framing)
         if isinstance(step, Untold):
             payloads.append(b"")
@@ -128,6 +131,8 @@ def payloads_of(steps: Sequence[Step], example: grammar.Example, framing: str) -
 def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
     framing = example.framing or driver.framings[0]
     target = target_of(driver, example)
+    if by_calls(target):
+        return _run_calls(driver, target, example, framing)
     asked = len(example.exchanges)
     if asked > len(target.steps) or (asked < len(target.steps) and example.fails is None):
         return [f"{asked} exchanges, but {len(target.steps)} requests"]
@@ -149,6 +154,45 @@ def _run(driver: CompiledDriver, example: grammar.Example) -> list[str]:
     if example.fails is not None:
         problems.append(f"does not fail as {example.fails}")
     return problems
+
+
+def _run_calls(driver: CompiledDriver, target: Target, example: grammar.Example, framing: str) -> list[str]:
+    """An example of what functions of a Python driver ask: they talk with the example itself."""
+    player = talk_of(driver, example, framing)
+    try:
+        raws = called(target, player)
+        if isinstance(target, Asking):
+            told: Told = raws
+        else:
+            told = target.answer(raws) if isinstance(target, CompiledQuery) else target.judge(raws)
+        problems = problems_of(target, told, example)
+    except (LinkError, WrongInstrument) as error:
+        failure = failure_of(error)
+        return player.problems + ([] if failure == example.fails else [f"{failure}: {error}"])
+    except Exception as error:  # noqa: BLE001 - a driver's own fault
+        return [*player.problems, f"{type(error).__name__}: {error}"]
+    if example.fails is not None:
+        problems.append(f"does not fail as {example.fails}")
+    if player.left:
+        problems.append(f"{player.left} exchanges were not asked for")
+    return player.problems + problems
+
+
+def talk_of(driver: CompiledDriver, example: grammar.Example, framing: str) -> PlayedTalk:
+    """The far end of an example, for functions that ask. Raises ValueError."""
+    setting = driver.setting(framing, example.address, example.params)
+    exchanges = [(bytes_of(e.sent, framing), bytes_of(e.got, framing)) for e in example.exchanges]
+    return PlayedTalk(exchanges, setting.params, setting.address)
+
+
+def by_calls(target: Target) -> bool:
+    """Whether functions of a Python driver ask it."""
+    return any(isinstance(step, Calling) for step in target.steps)
+
+
+def called(target: Target, talk: Talk) -> list[Raw]:
+    """Raw values of all fields of a target that functions ask. Raises what they raise, and DriverFault."""
+    return [raw for step in target.steps if isinstance(step, Calling) for raw in step.taken(step.function(talk))]
 
 
 Told = Answer | Identified | Settings | int | None | Sequence[Raw]

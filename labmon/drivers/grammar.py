@@ -7,10 +7,10 @@ where values stand in the reply (fields: wire types only), what they mean (chann
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field as Limits
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 
 from labmon.config.site import Framing
 from labmon.config.types import Duration, Id, Period, Strict, Text
@@ -52,7 +52,16 @@ from labmon.drivers.grammar_guards import (
     SelfTest,
     Variant,
 )
-from labmon.drivers.grammar_records import FieldRef, Record, RecordCheck, RecordIndex, RecordNumber, RecordQueue
+from labmon.drivers.grammar_records import (
+    FieldRef,
+    Record,
+    RecordCheck,
+    RecordEntries,
+    RecordIndex,
+    RecordLogger,
+    RecordNumber,
+    RecordQueue,
+)
 from labmon.drivers.grammar_time import TimeParts, TimeSpec
 from labmon.drivers.grammar_wire import (
     Action,
@@ -108,7 +117,9 @@ __all__ = [
     "Query",
     "Record",
     "RecordCheck",
+    "RecordEntries",
     "RecordIndex",
+    "RecordLogger",
     "RecordNumber",
     "RecordQueue",
     "Request",
@@ -334,8 +345,22 @@ class DriverFile(Strict):
     examples: list[Example] = []
     """Exchanges that prove the file."""
 
+    _calls: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def calls(self) -> dict[str, Any]:
+        """Functions that requests may call, of a Python driver (labmon.drivers.call_step.Call)."""
+        return self._calls
+
+    @property
+    def called(self) -> bool:
+        """Whether all that its queries ask is asked by functions."""
+        return all(request.call is not None for query in self.queries.values() for request in query.requests)
+
     @model_validator(mode="after")
     def _transport(self) -> DriverFile:
+        if self.called:
+            return self
         if {"text", "binary"} & set(self.framings) and self.frame is None:
             raise ValueError("framings text and binary need the frame block")
         if self.serial is None and set(self.framings) != {"modbus-tcp"}:

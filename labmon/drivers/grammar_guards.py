@@ -10,6 +10,7 @@ from pydantic import model_validator
 from labmon.config.types import Id, Number, Period, Strict, Text
 from labmon.drivers.given import Given, ParamValue, When
 from labmon.drivers.grammar_channels import Condition
+from labmon.drivers.grammar_time import TimeSpec
 from labmon.drivers.grammar_wire import Request
 
 
@@ -105,8 +106,8 @@ class Clock(Strict):
     """How often it is compared; the first time at connect."""
     requests: Annotated[list[Request], Limits(min_length=1)]
     """What is asked, in order."""
-    time: Id
-    """A field with Unix seconds, or a text field of type time."""
+    time: TimeSpec
+    """Its time: a field with Unix seconds or a text field of type time (UTC), or what it is made of, with its zone."""
     at_most: Period
     """How far off it may be; beyond it an alarm tells so."""
     set_: ClockSet | None = None

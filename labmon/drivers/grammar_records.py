@@ -10,6 +10,8 @@ from pydantic import Field as Limits
 from labmon.config.types import Id, Period, Strict
 from labmon.drivers.given import Given, Ref
 from labmon.drivers.grammar_channels import Condition
+from labmon.drivers.grammar_fields import Field
+from labmon.drivers.grammar_time import TimeSpec
 from labmon.drivers.grammar_wire import Request
 
 
@@ -90,10 +92,44 @@ class RecordQueue(Strict):
     """The request that takes the oldest record away."""
 
 
+class RecordEntries(Strict):
+    """A reply that holds several records, one after the other in a text field."""
+
+    field: Id
+    """The text field that holds them."""
+    size: Annotated[int, Limits(ge=1, le=1000)]
+    """Characters of one record."""
+    most: Annotated[int, Limits(ge=1, le=1000)]
+    """Records in a full reply; one with fewer is the last for now."""
+    pattern: Annotated[str, Limits(max_length=1000)] | None = None
+    """How one record is written, as a regular expression with one named group per field."""
+    reply: Annotated[str, Limits(max_length=1000)] | None = None
+    """How one record is written, as a template in the place of a pattern."""
+    fields: Annotated[dict[Id, Field], Limits(min_length=1)]
+    """Where values stand in one record."""
+
+    @model_validator(mode="after")
+    def _form(self) -> RecordEntries:
+        if (self.pattern is None) == (self.reply is None):
+            raise ValueError("give exactly one of reply and pattern")
+        return self
+
+
+class RecordLogger(Strict):
+    """The query's requests send the next block of records; other commands send the first, and the last one again."""
+
+    first: Request | None = None
+    """Goes to the oldest record and sends the first block. Left out: the log cannot be read again from its start."""
+    repeat: Request | None = None
+    """Sends the last block again: asked after a reply that did not come through and, without `first`, at a start."""
+    entries: RecordEntries | None = None
+    """Where a block holds several records. Left out: a reply is one record."""
+
+
 class Record(Strict):
     """The reply is a sample that the instrument stored: its own time, and what makes it the same sample again."""
 
-    time: Id
+    time: TimeSpec
     """A field with Unix seconds, or a text field of type time."""
     key: Annotated[list[Id], Limits(min_length=1)]
     """Fields that together tell a record from every other one; a record that is read twice is one reading."""
@@ -109,16 +145,18 @@ class Record(Strict):
     """What is asked first, once per turn."""
     newest: Literal[True] | None = None
     """The requests read the latest completed record, and no other can be read. Said or not, this is so where neither
-    index nor queue is given."""
+    index, queue nor logger is given."""
     index: RecordIndex | None = None
     """Records are selected by their index."""
     queue: RecordQueue | None = None
     """Records wait in a queue and are popped."""
+    logger: RecordLogger | None = None
+    """Records come block by block, by commands; the next is asked for when the one before is on labmon's disk."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Record:
-        if sum(way is not None for way in (self.newest, self.index, self.queue)) > 1:
-            raise ValueError("records are read in one way: newest, index or queue")
+        if sum(way is not None for way in (self.newest, self.index, self.queue, self.logger)) > 1:
+            raise ValueError("records are read in one way: newest, index, queue or logger")
         if self.number is not None and self.number.field not in self.key:
             raise ValueError(f"the number's field {self.number.field} must be among the fields of key")
         return self

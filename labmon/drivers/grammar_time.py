@@ -29,9 +29,9 @@ Zone = Annotated[str, AfterValidator(_zone)]
 class TimeParts(Strict):
     """A moment that stands in one field or in several, and the zone of the clock that made it.
 
-    Clocks that are put forward and back say one hour twice a year: the earlier moment is meant, or the later where the
-    instrument has told the earlier one before (the record before this one is not older). A local time that does not
-    exist counts by the offset before the change.
+    A clock that is put back says one hour twice a year: the earlier moment is meant, always, so that a record that is
+    read again has its time again. Records of that hour are told apart by their `key` alone: let it hold more than the
+    time, or let the instrument run on UTC. A local time that does not exist counts by the offset before the change.
     """
 
     unix: Id | None = None

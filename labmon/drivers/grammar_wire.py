@@ -151,7 +151,7 @@ class Action(Strict):
     reply: Sent | None = None
     """The whole reply that must come, as a template without fields. Neither reply nor until: nothing is awaited."""
     until: Text | None = None
-    """Regular expression that must be found in what comes; the bytes are sent again until it is."""
+    """Prompt: what comes must end with it (in a binary file, hex); the bytes are sent again until it does."""
     every: Pause | None = None
     """With `until`: how often it is sent."""
     at_most: Annotated[int, Limits(ge=1, le=100)] | None = None
@@ -306,6 +306,8 @@ class Request(Strict):
     """Repeat: registers from one to the next, for the request and its fields. Left out: none."""
     answer: Literal["none"] | None = None
     """The instrument answers nothing to this request: none is awaited, and what comes all the same is dropped."""
+    call: Annotated[str, Limits(min_length=1, max_length=64)] | None = None
+    """Python drivers only: the function that asks, and gives the raw values of the fields."""
     wait: Pause | None = None
     """Nothing is asked, for so long: an instrument needs its time before the next request."""
     fields: dict[Id, Field] = {}
@@ -328,9 +330,9 @@ class Request(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Request:
-        kinds = [k for k in ("read", "write", "send", "wait") if getattr(self, k) is not None]
+        kinds = [k for k in ("read", "write", "send", "wait", "call") if getattr(self, k) is not None]
         if len(kinds) != 1:
-            raise ValueError("a request is exactly one of read, write, send and wait")
+            raise ValueError("a request is exactly one of read, write, send, wait and call")
         kind = "identification" if self.read == "identification" else kinds[0]
         if extra := sorted(_key(e) for e in self.model_fields_set - _ALLOWED[kind]):
             raise ValueError(f"{', '.join(extra)} has no place in this kind of request")
@@ -346,6 +348,7 @@ _ALLOWED = {
     "write": {"repeat", "stride", "write", "at", "value", "values", "type", "order", "timeout", "after", "when"},
     "send": _ASKED | {"send", "reply", "pattern", "columns", "bytes", "starts", "answer", "fields", "changes"},
     "wait": {"wait", "when"},
+    "call": {"call", "fields", "timeout", "after", "effect", "when"},
 }
 """Kind of request -> the keys that it may have."""
 REPLIES = ["reply", "pattern", "columns", "bytes"]

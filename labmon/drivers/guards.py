@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from calendar import timegm
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.conditions import fields_of
 from labmon.drivers.driver import Settings
 from labmon.drivers.given import ParamValue, applies
+from labmon.drivers.moment import time_of, zone_of
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step
 from labmon.links.link import Link
@@ -84,22 +87,24 @@ class CompiledClock(_Asked):
         self.can_be_set = clock.set_ is not None
         self._setting = setting
         self._set = clock.set_.requests if clock.set_ is not None else []
-        self._time = self._asking.index[clock.time]
+        self._time = time_of(clock.time, self._asking.index, setting)
+        self._zone = zone_of(clock.time, setting)
 
     async def ask(self, link: Link) -> int | None:
         """Ask once (see labmon.drivers.driver.DeviceClock.ask)."""
-        return self.judge(await self._asking.raws(link))
+        return self.judge(await self._asking.raws(link), time.time_ns())
 
     def decode(self, payloads: Sequence[bytes]) -> int | None:
         """As ask, from payloads. Raises Garbled."""
         return self.judge(self._asking.decode(payloads))
 
-    def judge(self, raws: Sequence[Raw]) -> int | None:
-        """The time that the raw values of all fields make (UTC ns); None where they make none."""
-        time = raws[self._time]
-        if isinstance(time, (int, float)) and time == time and abs(time) < 2**33:
-            return round(time * _NS)
-        return None
+    def judge(self, raws: Sequence[Raw], now: int | None = None) -> int | None:
+        """The time that the raw values of all fields make (UTC ns); None where they make none.
+
+        Of a local time that comes twice, when clocks are put back, the one that is nearer to `now` (UTC ns) is meant.
+        """
+        found = self._time(raws)
+        return found if found is None or now is None or self._zone is UTC else _nearest(found, now, self._zone)
 
     async def set(self, link: Link, now: int) -> None:
         """Set it (see labmon.drivers.driver.DeviceClock.set)."""
@@ -109,13 +114,21 @@ class CompiledClock(_Asked):
         """The requests that set it to a time (UTC ns). Raises ValueError where the file has none."""
         if not self.can_be_set:
             raise ValueError("this clock cannot be set")
-        return Asking(self._set, replace(self._setting, params={**self._setting.params, **now_params(now)}))
+        return Asking(self._set, replace(self._setting, params={**self._setting.params, **now_params(now, self._zone)}))
 
 
-def now_params(now: int) -> dict[str, ParamValue]:
+def _nearest(found: int, now: int, zone: tzinfo) -> int:
+    """Of the moments (UTC ns) at which clocks in this zone show the same, the one that is nearest to `now`."""
+    shown = datetime.fromtimestamp(found // _NS, zone)
+    other = round(shown.replace(fold=1 - shown.fold).timestamp()) * _NS + found % _NS
+    same = datetime.fromtimestamp(other // _NS, zone).replace(tzinfo=None) == shown.replace(tzinfo=None)
+    return other if same and abs(other - now) < abs(found - now) else found
+
+
+def now_params(now: int, zone: tzinfo = UTC) -> dict[str, ParamValue]:
     """A time (UTC ns) as the parameters that requests which set a clock may use, to the nearest second."""
-    seconds = (now + _NS // 2) // _NS
-    at = datetime.fromtimestamp(seconds, UTC)
+    at = datetime.fromtimestamp((now + _NS // 2) // _NS, zone)
+    seconds = timegm(at.timetuple())
     return {
         "now-unix": seconds,
         "now-unix-high": seconds >> 16 & 0xFFFF,

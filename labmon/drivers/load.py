@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from labmon.config.builder import Parsed
 from labmon.config.errors import ConfigError, Path
 from labmon.config.yaml import Loaded, load_model
+from labmon.drivers import python_driver
+from labmon.drivers.call_step import Call
 from labmon.drivers.check import check
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.grammar import DriverFile
@@ -31,8 +34,33 @@ class DriverLoad:
         return self.driver is not None and (self.driver.proven or self.driver.generic)
 
 
-def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None) -> DriverLoad:
+def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = None, zone: str = "UTC") -> DriverLoad:
     """Load a driver file. Its id is `maker/model` by its folder and name, unless given. Never raises."""
+    if path.suffix == ".py" and text is None:
+        return _load_python(path, id_, zone)
+    return _loaded(path, id_, text, zone)
+
+
+def _load_python(path: FilePath, id_: str | None, zone: str) -> DriverLoad:
+    """A Python driver, by its id or else its file."""
+    known = python_driver.entries()
+    name = id_ or next((name for name, entry in known.items() if python_driver.path_of(entry) == path.absolute()), "")
+    if name not in known:
+        return DriverLoad(None, [ConfigError(str(path), 1, 1, "", f"no entry point of {python_driver.GROUP} names it")])
+    source = python_driver.read(known[name])
+    if source.driver is None:
+        return DriverLoad(None, [source.mistake()])
+    return _loaded(path, name, source.header, zone, source.driver.calls, source.text)
+
+
+def _loaded(
+    path: FilePath,
+    id_: str | None,
+    text: str | None,
+    zone: str,
+    calls: Mapping[str, Call] | None = None,
+    source_text: str | None = None,
+) -> DriverLoad:
     inheritance = Inheritance(path)
 
     def prepare(parsed: Parsed) -> None:
@@ -42,6 +70,7 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
     loaded = load_model(path, DriverFile, text=text, refuse_empty=True, prepare=prepare)
     if loaded.model is None:
         return DriverLoad(None, loaded.errors)
+    loaded.model.calls.update(calls or {})
     # Told once, though found for each choice of the parameters.
     errors: dict[tuple[Path, str], ConfigError] = {}
 
@@ -51,10 +80,10 @@ def load_driver(path: FilePath, id_: str | None = None, *, text: str | None = No
     check(loaded.model, report)
     if errors:
         return DriverLoad(None, sorted(errors.values()))
-    source = loaded.text + "".join(
+    source = (source_text or loaded.text) + "".join(
         f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
     )
-    driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source)
+    driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source, zone)
     return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), source=loaded)
 
 

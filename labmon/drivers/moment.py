@@ -18,28 +18,35 @@ _FIRST, _LAST = 0, 253_402_300_799
 _CENTURY = 2000
 
 Local = Callable[[Sequence[Raw]], int | None]
-Moment = Callable[..., int | None]
-"""moment(raws, after=None): UTC nanoseconds, or None where the fields say no moment.
-
-`after` is the moment of the record before this one (UTC nanoseconds): it decides which of two is meant by a local time
-that a clock that is put back shows twice.
-"""
+Moment = Callable[[Sequence[Raw]], "int | None"]
+"""UTC nanoseconds, or None where the fields say no moment."""
 
 
 def time_of(spec: grammar.TimeSpec, index: Mapping[str, int], setting: Setting) -> Moment:
     """The function that reads the moment of raw values. Raises ValueError for a zone that does not exist."""
     parts = grammar.TimeParts.model_construct({"unix"}, unix=spec) if isinstance(spec, str) else spec
     local = _local(parts, index)
-    zone = str(setting.value(parts.zone) or "utc")
-    if zone.upper() == "UTC" or (zone == "site" and setting.zone.upper() == "UTC"):
-        return lambda raws, after=None: local(raws)
-    rules = _zone(setting.zone if zone == "site" else zone)
+    zone = zone_of(parts, setting)
+    if zone is dt.UTC:
+        return local
 
-    def moment(raws: Sequence[Raw], after: int | None = None) -> int | None:
+    def moment(raws: Sequence[Raw]) -> int | None:
         wall = local(raws)
-        return None if wall is None else _utc(wall, rules, after)
+        return None if wall is None else _utc(wall, zone)
 
     return moment
+
+
+def zone_of(spec: grammar.TimeSpec, setting: Setting) -> dt.tzinfo:
+    """The zone of the clock that made a moment. Raises ValueError for one that this machine does not know."""
+    zone = "utc" if isinstance(spec, str) else str(setting.value(spec.zone) or "utc")
+    name = setting.zone if zone == "site" else zone
+    if name.upper() == "UTC":
+        return dt.UTC
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name} is no time zone that this machine knows") from None
 
 
 def fields_of_time(spec: grammar.TimeSpec) -> dict[str, str]:
@@ -56,11 +63,8 @@ def raws_of_time(spec: grammar.TimeSpec, moment: int, setting: Setting) -> dict[
     What they cannot hold (parts of a second) is cut off. Text fields get the seconds of the wall clock, which their
     `form` writes as a date or a time.
     """
-    parts = grammar.TimeParts.model_construct({"unix"}, unix=spec) if isinstance(spec, str) else spec
-    zone = str(setting.value(parts.zone) or "utc")
     seconds, rest = divmod(moment, _NS)
-    rules = dt.UTC if zone.upper() == "UTC" else _zone(setting.zone if zone == "site" else zone)
-    wall = dt.datetime.fromtimestamp(seconds, rules).replace(tzinfo=None)
+    wall = dt.datetime.fromtimestamp(seconds, zone_of(spec, setting)).replace(tzinfo=None)
     naive = timegm(wall.timetuple())
     values: dict[str, Raw] = {
         "unix": naive, "text": naive, "date": naive - naive % 86400, "time": naive % 86400,
@@ -72,24 +76,15 @@ def raws_of_time(spec: grammar.TimeSpec, moment: int, setting: Setting) -> dict[
     return {name: values[key or "unix"] for key, name in fields_of_time(spec).items()}
 
 
-def _zone(name: str) -> zoneinfo.ZoneInfo:
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name} is no time zone that this machine knows") from None
-
-
-def _utc(wall: int, zone: zoneinfo.ZoneInfo, after: int | None) -> int:
-    """UTC nanoseconds of a wall clock's; of two the first that comes after the record before."""
+def _utc(wall: int, zone: dt.tzinfo) -> int:
+    """UTC nanoseconds of a wall clock's: of two the earlier, of none by the offset before the change."""
     seconds, rest = divmod(wall, _NS)
-    naive = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)
-    moments = []
-    for fold in (0, 1):
-        offset = naive.replace(tzinfo=zone, fold=fold).utcoffset() or dt.timedelta()
-        moments.append((seconds - round(offset.total_seconds())) * _NS + rest)
-    earlier, later = moments
-    # A local time that does not exist has its offsets the other way round: then the first alone is meant.
-    return later if after is not None and earlier < after <= later else earlier
+    try:
+        naive = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)
+        offset = naive.replace(tzinfo=zone, fold=0).utcoffset() or dt.timedelta()
+    except OverflowError:
+        offset = dt.timedelta()
+    return (seconds - round(offset.total_seconds())) * _NS + rest
 
 
 def _local(parts: grammar.TimeParts, index: Mapping[str, int]) -> Local:

@@ -7,10 +7,12 @@ from typing import Literal
 
 from labmon.drivers import computed, grammar, meaning, records
 from labmon.drivers.asking import Asking
+from labmon.drivers.conditions import FieldIndex
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
+from labmon.drivers.entries import entries_of
 from labmon.drivers.given import applies
 from labmon.drivers.setting import Setting
-from labmon.drivers.values import raws_of
+from labmon.drivers.values import raws_of, well_of
 from labmon.links.link import Link
 from labmon.model.reading import Raw, Reason
 
@@ -36,8 +38,10 @@ class CompiledQuery:
         self.timeout = self._asking.timeout
         self._grammar = query
         self._params = setting.params
-        index, params = self._asking.index, setting.params
-        fields: dict[str, meaning.AnyField] = {f.name: f for s in self.steps for f in s.fields}
+        self._entries = entries_of(query, self._asking.names, setting)
+        self._fields = [f for s in self.steps for f in s.fields] + list(self._entries.fields if self._entries else ())
+        index, params = FieldIndex(self._fields), setting.params
+        fields: dict[str, meaning.AnyField] = {f.name: f for f in self._fields}
         self._bad = meaning.verdict(query.bad_when, index, params)
         self._makers: list[meaning.Make | None] = []
         self._computed: list[tuple[int, computed.Computation]] = []
@@ -71,7 +75,7 @@ class CompiledQuery:
 
     async def ask(self, link: Link) -> Answer:
         """Ask once (see labmon.drivers.driver.Query.ask)."""
-        return self.answer(await self._asking.raws(link))
+        return self.answer(await self.read(link))
 
     @property
     def pauses(self) -> Sequence[float]:
@@ -80,11 +84,17 @@ class CompiledQuery:
 
     async def read(self, link: Link) -> Sequence[Raw]:
         """Ask once; the raw values of all fields, for who looks at more than their meaning. Raises as `ask`."""
-        return await self._asking.raws(link)
+        return self._whole(await self._asking.raws(link))
 
     def decode(self, payloads: Sequence[bytes]) -> Answer:
         """The answer that these payloads of the steps make. Raises Garbled."""
-        return self.answer(self._asking.decode(payloads))
+        return self.answer(self._whole(self._asking.decode(payloads)))
+
+    def _whole(self, raws: Sequence[Raw]) -> Sequence[Raw]:
+        """With the values of the first record of a block; without them where it holds none."""
+        if self._entries is None:
+            return raws
+        return next(iter(self._entries.split(raws)), raws)
 
     def answer(self, raws: Sequence[Raw]) -> Answer:
         """The answer that the raw values of all fields make, in the order of `fields`."""
@@ -94,7 +104,7 @@ class CompiledQuery:
 
     def _recorded(self, record: records.Meaning, raws: Sequence[Raw]) -> Answer:
         """What is no record is nothing at all: zeros and garbage are not even kept as raw values."""
-        if not record.present(raws):
+        if len(raws) < len(self._fields) or not record.present(raws):
             return Answer([Outcome(None, Reason.NO_DATA.value)] * len(self._own), present=False)
         return record.tell(self._answer(raws), raws)
 
@@ -121,11 +131,11 @@ class CompiledQuery:
     @property
     def fields(self) -> list[str]:
         """Names of all fields, in the order of raw values."""
-        return self._asking.names
+        return [f.name for f in self._fields]
 
     def raws(self, payloads: Sequence[bytes]) -> dict[str, Raw]:
         """Raw values by field name, from the payloads of the steps. Raises Garbled."""
-        return dict(zip(self.fields, self._asking.decode(payloads), strict=True))
+        return dict(zip(self.fields, self._whole(self._asking.decode(payloads)), strict=False))
 
     def raws_of(self, values: Mapping[str, float | str], start: Mapping[str, Raw]) -> dict[str, Raw]:
         """Raw values with which the channels have these values (or, given a reason, this reason for none).
@@ -133,9 +143,16 @@ class CompiledQuery:
         `start` holds raw values of a good reply (see examples.typical); what no channel speaks of stays as it is.
         Raises ValueError for a channel that does not exist or is computed, and a reason that the file cannot express.
         """
-        fields: dict[str, meaning.AnyField] = {f.name: f for s in self.steps for f in s.fields}
+        fields: dict[str, meaning.AnyField] = {f.name: f for f in self._fields}
         return raws_of(self._grammar, fields, self._params, values, start)
+
+    def well(self, start: Mapping[str, Raw]) -> dict[str, Raw]:
+        """The same raw values, changed so that no condition takes a value away or warns, as far as that can be."""
+        fields: dict[str, meaning.AnyField] = {f.name: f for s in self.steps for f in s.fields}
+        return well_of(self._grammar, fields, self._params, start)
 
     def encode(self, raws: Mapping[str, Raw]) -> list[bytes]:
         """The payload of each step's reply with these raw values."""
+        if self._entries is not None:
+            raws = {**raws, self._entries.field: self._entries.encode(raws)}
         return [one.encode(raws) for one in self.steps]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from labmon.drivers import grammar, meaning
 from labmon.drivers.asking import Asking
 from labmon.drivers.driver import Answer, Last, Turn
+from labmon.drivers.entries import entries_of
 from labmon.drivers.given import value_of
+from labmon.drivers.moment import time_of
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import pdu_address
 from labmon.links.errors import Garbled
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from labmon.drivers.query import CompiledQuery
 
 _NS = 1_000_000_000
+GONE = "the record that was read last is no more: the instrument's buffer was cleared, or has wrapped"
 INDEX = "index"
 """The placeholder of a request that stands for the index of a record."""
 
@@ -70,7 +73,7 @@ class Meaning:
     """What makes a reply a record: its time, key, number, and whether there is one at all."""
 
     def __init__(self, record: grammar.Record, index: dict[str, int], setting: Setting) -> None:
-        self._time = index[record.time]
+        self._time = time_of(record.time, index, setting)
         self._key = [index[name] for name in record.key]
         self._number = None if record.number is None else index[record.number.field]
         given = record.interval
@@ -86,9 +89,7 @@ class Meaning:
 
     def tell(self, answer: Answer, raws: Sequence[Raw]) -> Answer:
         """Say of the answer which record it is."""
-        time = raws[self._time]
-        if isinstance(time, (int, float)) and time == time:
-            answer.time = int(time) * _NS
+        answer.time = self._time(raws)
         answer.key = "/".join(str(raws[at]).replace("/", "|") for at in self._key)
         number = None if self._number is None else raws[self._number]
         answer.number = number if isinstance(number, int) else None
@@ -127,6 +128,8 @@ def reader(query: CompiledQuery, given: grammar.Query, setting: Setting) -> Read
         return IndexReader(query, given, record.index, setting)
     if record.queue is not None:
         return QueueReader(query, given, record.queue, setting)
+    if record.logger is not None:
+        return LoggerReader(query, given, record.logger, setting)
     return NewestReader(query.ask, numbered_of(record))
 
 
@@ -278,7 +281,7 @@ class IndexReader:
                 self._gone = last
         if start is None:
             if last is not None:
-                lost = "the record that was read last is no more: the instrument's buffer was cleared, or has wrapped"
+                lost = GONE
             # All that there is, the oldest first: the one behind the newest, where that is not the last of the buffer.
             start = count - 1
             if self._newest is not None and not _alike(newest, await self._place(link, start)):
@@ -423,12 +426,118 @@ class QueueReader:
         return answer if answer.present else None
 
 
-Reader = NewestReader | IndexReader | QueueReader
+class LoggerReader:
+    """Records come block by block: the first, the next, and the last one again.
+
+    The instrument moves on with each block, so the next is asked for when the one before is on the disk. After a start,
+    or a reply that did not come through, it is found again what was taken: by the last block again where that is all
+    that can be had, else from the first on, up to the record taken last.
+    """
+
+    confirms = True
+
+    def __init__(
+        self, query: CompiledQuery, given: grammar.Query, logger: grammar.RecordLogger, setting: Setting
+    ) -> None:
+        self._one = _Checked(query, given, setting)
+        self.numbered = self._one.numbered
+        self._next = Asking(given.requests, setting)
+        self._first = Asking([logger.first], setting) if logger.first is not None else None
+        self._repeat = Asking([logger.repeat], setting) if logger.repeat is not None else None
+        names = [*self._one.names, *self._next.names]
+        self._entries = entries_of(given, names, setting)
+        self._stands: Literal["unknown", "asked", "behind"] = "unknown"
+        """Where the instrument stands: behind the block read last, or there or one further, or nobody knows."""
+        self._looking = False
+        """Whether records are passed over up to the one taken last."""
+        self._gone: Last | None = None
+        """The last record taken, when it was looked for everywhere and is no more."""
+        self._head: Last | None = None
+        """The first record of the log, when it was read from there."""
+        self._trusted = False
+        """Whether the block read now follows one in which the record taken last was found."""
+
+    def forget(self) -> None:
+        """Where the instrument stands is not known."""
+        self._stands, self._trusted = "unknown", False
+
+    async def turn(self, link: Link, last: Last | None) -> Turn:
+        """See labmon.drivers.driver.RecordReader."""
+        if not await self._one.look(link):
+            return Turn([])
+        self._one.done(all_read=False)
+        asking = self._asking(last)
+        if asking is not self._first:
+            self._stands = "asked"
+        raws = await asking.raws(link)
+        named = dict(zip(asking.names, raws, strict=True))
+        ordered = [*self._one.checked, *(named[name] for name in self._next.names)]
+        whole = [ordered] if self._entries is None else self._entries.split(ordered)
+        self._stands = "behind"
+        most = 1 if self._entries is None else self._entries.most
+        answers = [self._one.query.answer(one) for one in whole]
+        block = [answer for answer in answers if answer.present]
+        if asking is self._first:
+            self._head = None
+        elif asking is self._repeat and not block and self._first is not None:
+            # It sent nothing before: it began anew.
+            self._stands = "unknown"
+            return Turn([], more=self._looking)
+        turn = self._new(block, last, full=len(whole) == most)
+        if asking is self._first and block:
+            self._head = _last_of(block[0])
+        self._one.done(all_read=not turn.more)
+        return turn
+
+    def _asking(self, last: Last | None) -> Asking:
+        """What to ask: after a reply that did not come through the same block again, where that can be had."""
+        if self._stands == "behind":
+            return self._next
+        if self._first is not None and (self._stands == "unknown" or self._repeat is None):
+            self._looking = last is not None and last != self._gone
+            return self._first
+        return self._repeat or self._next
+
+    def _new(self, block: list[Answer], last: Last | None, *, full: bool) -> Turn:
+        """The records of a block that come after the last one taken."""
+        places = [n for n, answer in enumerate(block) if same(last, answer)]
+        more = full and bool(block)
+        if places:
+            self._trusted = more and (self._trusted or self._looking)
+            self._looking = False
+            return Turn(block[places[-1] + 1 :], more=more, shown=block[places[-1]])
+        if not self._looking:
+            if self._older(block, last):
+                self._stands = "unknown"
+                return Turn([], more=True)
+            self._trusted = self._trusted and more
+            lost = GONE if last is not None and last == self._gone else ""
+            return Turn(block, more=more, lost=lost if block else "", absent=last is None and not block)
+        if not more:
+            # Looked through whole: it is no more, and all that is there came after it.
+            self._gone, self._looking, self._stands = last, False, "unknown"
+            return Turn([], more=bool(block))
+        return Turn([], more=True)
+
+    def _older(self, block: list[Answer], last: Last | None) -> bool:
+        """Whether the instrument seems to have begun anew with its first block, unasked: it had no power."""
+        if self._first is None or not block or last is None or last == self._gone:
+            return False
+        if same(self._head, block[0]):
+            return True
+        time = block[0].time
+        return not self._trusted and time is not None and time < last[0]
+
+
+Reader = NewestReader | IndexReader | QueueReader | LoggerReader
 
 
 def steps_of(given: grammar.Query, setting: Setting) -> dict[str, Any]:
     """Requests that a reading of records has beyond those of one asking, by what they are for."""
     record = given.record
-    if record is None or record.queue is None:
+    if record is None:
         return {}
-    return {"pop": Asking([record.queue.pop], setting).steps}
+    more = {"pop": record.queue.pop if record.queue is not None else None}
+    if record.logger is not None:
+        more |= {"first": record.logger.first, "repeat": record.logger.repeat}
+    return {name: Asking([request], setting).steps for name, request in more.items() if request is not None}

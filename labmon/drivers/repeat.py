@@ -159,8 +159,9 @@ class _Expansion:
         return moved
 
     def report(self, path: Path, message: str, hint: str = "") -> None:
-        """Note a mistake."""
-        self.reports.append((path, message, hint))
+        """Note a mistake, once."""
+        if (path, message, hint) not in self.reports:
+            self.reports.append((path, message, hint))
 
 
 def _shifted(part: Mapping[Any, Any], by: int) -> dict[Any, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from labmon.drivers import grammar
+from labmon.drivers.call_step import Calling
 from labmon.drivers.given import applies
 from labmon.drivers.reply import part_bits
 from labmon.drivers.setting import Setting, sentinels_of
@@ -103,7 +104,7 @@ class Identification:
         return bytes([1, 0, 0, len(objects)]) + body
 
 
-Step = Words | Write | Text | Untold | Identification
+Step = Words | Write | Text | Untold | Identification | Calling
 
 
 def steps(request: grammar.Request, setting: Setting) -> list[Step]:
@@ -114,6 +115,8 @@ def steps(request: grammar.Request, setting: Setting) -> list[Step]:
     fields = {name: f for name, f in request.fields.items() if applies(f.when, setting.params)}
     if request.wait is not None:
         return []
+    if request.call is not None:
+        return [Calling(request, fields, setting)]
     if request.send is not None:
         return [text_step(request, fields, setting)]
     if not isinstance(setting.address, int):

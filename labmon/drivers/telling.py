@@ -38,6 +38,8 @@ def request(one: grammar.Request) -> str:
 def _asked(one: grammar.Request) -> str:
     if one.wait is not None:
         return f"wait {span(one.wait)}"
+    if one.call is not None:
+        return f"call {one.call}, in Python"
     if one.send is not None:
         return f"send {quoted(one.send)}, {_answer(one)}"
     if one.write is not None:

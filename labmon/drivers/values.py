@@ -12,6 +12,9 @@ from labmon.drivers.given import ParamValue, applies, value_of
 from labmon.drivers.meaning import AnyField
 from labmon.model.reading import Raw, Reason, reason_code
 
+_ROUNDS = 8
+"""How often conditions that speak of one another are gone through."""
+
 
 def raws_of(
     query: grammar.Query,
@@ -33,6 +36,25 @@ def raws_of(
     return back.raws
 
 
+def well_of(
+    query: grammar.Query, fields: Mapping[str, AnyField], params: Mapping[str, ParamValue], start: Mapping[str, Raw]
+) -> dict[str, Raw]:
+    """The raw values of `start`, changed so that no condition takes a value away or warns, as far as that can be."""
+    back = _Back(query, fields, params, dict(start))
+    channels = [c for c in query.channels if applies(c.when, params)]
+    conditions: list[grammar.Condition] = [*query.bad_when]
+    for channel in channels:
+        conditions += [*channel.bad_when, *channel.warn_when]
+    conditions = [c for c in conditions if set(fields_of(c)) <= set(fields)]
+    for _ in range(_ROUNDS):
+        holding = [c for c in conditions if back.holds(c)]
+        if not holding:
+            break
+        for condition in holding:
+            back.unmeet(condition)
+    return back.raws
+
+
 class _Back:
     """Raw values of one reply that are being changed."""
 
@@ -48,6 +70,12 @@ class _Back:
         self._fields = fields
         self._params = params
         self._index = FieldIndex(list(fields.values()))
+
+    def holds(self, condition: grammar.Condition) -> bool:
+        """Whether a condition that takes a value away does so now."""
+        return all(test(self._ordered()) for test in tests([condition], self._index, self._params)) and applies(
+            condition.when, self._params
+        )
 
     def make_good(self, channel: grammar.Channel, value: float) -> None:
         """Let the channel have this value."""
@@ -160,6 +188,40 @@ class _Back:
             self.raws[condition.field] = self._meeting(condition, self.raws.get(condition.field))
         if not self._holds([condition]):
             raise ValueError(f"no raw values are known that meet the condition on {', '.join(fields_of(condition))}")
+
+    def unmeet(self, condition: grammar.Condition) -> None:
+        """Change raw values so that the condition does not hold, where one is known."""
+        if condition.all is not None:
+            applying = [inner for inner in condition.all if applies(inner.when, self._params)]
+            if applying:
+                self.unmeet(applying[-1])
+        if condition.field is not None:
+            self.raws[condition.field] = self._other(condition, self.raws.get(condition.field))
+
+    def _other(self, condition: grammar.Condition, raw: Raw) -> Raw:
+        """A raw value for which the condition does not hold."""
+        field = self._fields[condition.field or ""]
+        word = raw if isinstance(raw, int) else 0
+        if condition.set is not None:
+            return word & ~mask_of(condition.set, field.bits)
+        if condition.clear is not None:
+            return word | mask_of(condition.clear, field.bits)
+        if condition.other_than_set is not None:
+            return word & mask_of(condition.other_than_set, field.bits)
+        if condition.is_ is not None:
+            return self._unlike(condition.is_, field, raw)
+        if condition.is_not is not None:
+            wanted = condition.is_not if isinstance(condition.is_not, list) else [condition.is_not]
+            return next((v for one in wanted if (v := value_of(one, self._params)) is not None), raw)
+        if condition.has is not None:
+            gone = {condition.has} if isinstance(condition.has, str) else set(condition.has)
+            return " ".join(word for word in str(raw or "").split() if word not in gone) or None
+        if condition.matches is not None:
+            return next((text for text in ("?", "", *_texts(field)) if not self._matches(condition, text)), raw)
+        if condition.below is not None:
+            return math.ceil(condition.below) if field.whole else condition.below
+        above = condition.above or 0.0
+        return math.floor(above) if field.whole else above
 
     def _meeting(self, condition: grammar.Condition, raw: Raw) -> Raw:
         """A raw value for which the condition holds."""

@@ -139,7 +139,7 @@ class WordField:
             if self.type == "bcd":
                 return _bcd_bytes(raw, self.size)
             if self.type in ("f32", "f64"):
-                return struct.pack(">" + self.code, float(raw or 0.0))
+                return struct.pack(">" + self.code, 0.0 if raw is None else float(raw))
             return int(raw or 0).to_bytes(self.size, "big", signed=self.type.startswith("i"))
         except (struct.error, OverflowError, UnicodeEncodeError) as error:
             raise ValueError(f"{self.name}: {raw!r} is no {self.type}") from error

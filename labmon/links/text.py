@@ -209,7 +209,7 @@ class Command:
 
 
 class Prompted:
-    """What is sent again every `every` seconds, `most` times at most, until `prompt` is found in what comes.
+    """What is sent again every `every` seconds, `most` times at most, until what comes ends with `prompt`.
 
     All answers to it are answers to the same question, so any may be taken; when it had to be sent more than once
     others may still come, and the link settles before its next exchange.
@@ -217,9 +217,9 @@ class Prompted:
 
     __slots__ = ("_frame", "_prompt", "manner", "size")
 
-    def __init__(self, frame: bytes, prompt: re.Pattern[bytes] | Pattern, every: float, most: int) -> None:
-        if not frame:
-            raise ValueError("a request of no bytes")
+    def __init__(self, frame: bytes, prompt: bytes, every: float, most: int) -> None:
+        if not frame or not prompt:
+            raise ValueError("a request or a prompt of no bytes")
         self._frame = frame
         self._prompt = prompt
         self.manner = Manner(every=every, most=most)
@@ -230,8 +230,8 @@ class Prompted:
         return self._frame
 
     def match(self, buffer: bytes, transaction: int) -> bytes | None:
-        """What came, as soon as the prompt is in it."""
-        return buffer if self._prompt.search(buffer[-256:]) else None
+        """What came, as soon as it ends with the prompt."""
+        return buffer if buffer.endswith(self._prompt) else None
 
     def begins(self, buffer: bytes, transaction: int) -> bool:
         """Whether anything came: it may yet become the prompt."""

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labmon.acquisition.plan import LinePlan
+from labmon.drivers import grammar, meaning
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
+from labmon.drivers.moment import raws_of_time
 from labmon.drivers.query import CompiledQuery
+from labmon.drivers.session import heard
 from labmon.drivers.steps import Step
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault
@@ -21,7 +24,7 @@ from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
 from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
-from labmon.simulate.raws import Asked, completed, shown, stamp, typed, well
+from labmon.simulate.raws import Asked, completed, shown, typed
 from labmon.simulate.registers import Registers
 from labmon.simulate.stored import Stored
 from labmon.simulate.words import Spoken
@@ -53,6 +56,7 @@ class Instrument:
         self.framing = framing
         self.unit = setting.address
         self.params = setting.params
+        self._setting = setting
         self.queries: list[CompiledQuery] = driver.queries(framing, address, params)
         self.identity: CompiledIdentity | None = driver.identity(framing, address, params)
         self.device_clock: CompiledClock | None = driver.clock(framing, address, params)
@@ -69,7 +73,7 @@ class Instrument:
             if raws:
                 exemplary.add(query.name)
             raws = completed(query.steps, raws)
-            self._start[query.name] = well(query, driver.file.queries[query.name], raws, self.params)
+            self._start[query.name] = query.well(raws)
         self._beside: dict[str, tuple[Sequence[Step], dict[str, Raw]]] = {}
         for what, asked in beside.items():
             if asked is not None:
@@ -87,7 +91,8 @@ class Instrument:
         """Seconds by which the instrument's own clock is ahead."""
         self._modbus = framing.startswith("modbus-")
         self._registers = Registers(self._sources, self._may_write)
-        self._spoken = Spoken(self._sources, payloads, driver)
+        session = {} if self._modbus else heard(setting)
+        self._spoken = Spoken(self._sources, payloads, driver, session)
         self.life = Life(driver, self.queries, self._start, exemplary, self.chance)
         self.life.room(grade, state)
         self.quantities = self.life.quantities
@@ -152,10 +157,11 @@ class Instrument:
     def sentinel(self, channel: str) -> str:
         """Let a channel say the first raw value that is none; the reason that it has. Raises ValueError without one."""
         query = self._query_of(channel)
-        source = next(c.from_ or c.id for c in self.driver.file.queries[query.name].channels if c.id == channel)
+        declared = next(c for c in self.driver.file.queries[query.name].channels if c.id == channel)
+        named = {source.field for source in meaning.sources(declared, self.params)}
         for one in query.steps:
             for field in one.fields:
-                if field.name == source and field.sentinels:
+                if field.name in named and field.sentinels:
                     reason = next(iter(field.sentinels.values()))
                     self.make_bad(channel, reason)
                     return reason
@@ -225,7 +231,7 @@ class Instrument:
                 raws = self._measured(query)
                 record = self.driver.file.queries[query.name].record
                 if record is not None:
-                    raws |= stamp(record.time, self.clock)
+                    raws |= self._told_time(record.time)
                 self.stored[query.name].add(raws)
 
     def _measured(self, query: CompiledQuery) -> dict[str, Raw]:
@@ -237,6 +243,10 @@ class Instrument:
             elif spec.id in drawn and spec.id not in self.life.computed:
                 values[spec.id] = drawn[spec.id]
         return self._stamped(query, query.raws_of(values, self._start[query.name]))
+
+    def _told_time(self, spec: grammar.TimeSpec) -> dict[str, Raw]:
+        """The fields that tell its time now."""
+        return raws_of_time(spec, int(self.clock) * 1_000_000_000, self._setting)
 
     def _stamped(self, query: CompiledQuery, raws: dict[str, Raw]) -> dict[str, Raw]:
         """With the clock's time in every text field that is one."""
@@ -299,7 +309,7 @@ class Instrument:
     def _sources(self) -> Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]:
         found: list[tuple[Sequence[Step], Mapping[str, Raw]]] = []
         if self.driver.file.clock is not None and "clock" in self._beside:
-            self._beside["clock"][1].update(stamp(self.driver.file.clock.time, self.clock))
+            self._beside["clock"][1].update(self._told_time(self.driver.file.clock.time))
         found += self._beside.values()
         found += [(query.steps, self._current(query)) for query in self._order]
         return found

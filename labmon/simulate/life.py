@@ -66,7 +66,7 @@ class Life:
             if channel.compute is not None:
                 self.computed.add(spec.id)
                 continue
-            if types.get(str(channel.from_ or channel.id)) == "time":
+            if any(types.get(source.field) == "time" for source in channel.sources):
                 self.clocks.add(spec.id)
                 continue
             low, high = channel.range or (-_INFINITE, _INFINITE)

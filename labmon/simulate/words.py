@@ -38,17 +38,26 @@ Sources = Callable[[], Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]]
 
 
 class Spoken:
-    """Answers text and binary requests. `payloads` are those of the examples, by query ("" for the identity)."""
+    """Answers text and binary requests. `payloads` are those of the examples, by query ("" for the identity);
+    `session` is what it hears of its session and selection, and says to each.
+    """
 
-    def __init__(self, sources: Sources, payloads: Mapping[str, Sequence[bytes]], driver: CompiledDriver) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        payloads: Mapping[str, Sequence[bytes]],
+        driver: CompiledDriver,
+        session: Mapping[bytes, bytes],
+    ) -> None:
         self._sources = sources
+        self._session = session
         self._driver = driver
         self._known: dict[bytes, Text | Untold] | None = None
         self._shown = [payload for several in payloads.values() for payload in several]
 
     def known(self) -> Collection[bytes]:
         """Requests as they stand on the wire."""
-        return self._texts().keys()
+        return self._texts().keys() | self._session.keys()
 
     def _texts(self) -> dict[bytes, Text | Untold]:
         if self._known is None:
@@ -61,6 +70,8 @@ class Spoken:
 
     def answer(self, frame: bytes) -> bytes | None:
         """The reply's whole frame, with the values of now; None for what it does not understand."""
+        if frame in self._session:
+            return self._session[frame] or None
         wanted = self._texts().get(frame)
         if not isinstance(wanted, Text):
             return None
@@ -102,7 +113,9 @@ class Spoken:
 
     def unsummed(self, request: bytes, frame: bytes) -> bytes:
         """The reply with another checksum: the first change from its end on that the checksum tells of."""
-        one = self._texts()[request]
+        one = self._texts().get(request)
+        if one is None:
+            return frame
         for at in range(len(frame) - 1, -1, -1):
             changed = frame[:at] + _neighbour(frame[at]) + frame[at + 1 :]
             try:

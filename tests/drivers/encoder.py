@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from encoder_frames import as_bytes, filled, framed
+from encoder_values import WIDTHS, bytes_laid, delimited, expanded, fixed, hex_digits, laid, size_of
 from ruamel.yaml import YAML
 
-SIZES = {"u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
 FUNCTIONS = {"coils": 1, "discrete": 2, "holding": 3, "input": 4}
 PREFIXES = {"coils": 0, "discrete": 10000, "input": 30000, "holding": 40000}
 
@@ -44,20 +44,23 @@ def frame(framing: str, unit: int, pdu: bytes) -> bytes:
 
 
 def words(type_: str, order: str, raw: Any, registers: int | None = None) -> bytes:
-    """The register bytes of one value, as they travel. Works on the words, not on byte positions."""
-    if type_ == "ascii":
-        data = str(raw).encode().ljust(2 * (registers or 1), b"\0")
-    elif type_ in ("f32", "f64"):
-        data = struct.pack("!f" if type_ == "f32" else "!d", raw)
-    else:
-        size = 2 * SIZES.get(type_, 1)
-        data = int(raw).to_bytes(size, "big", signed=type_.startswith("i"))
-    pairs = [data[i : i + 2] for i in range(0, len(data), 2)]
-    if order in ("CDAB", "DCBA") and type_ != "ascii":
-        pairs = pairs[::-1]
-    if order in ("BADC", "DCBA"):
-        pairs = [pair[::-1] for pair in pairs]
-    return b"".join(pairs)
+    """The register bytes of one value, as they travel."""
+    size = 2 * (registers or (WIDTHS.get(type_, 2) + 1) // 2)
+    return laid({"type": type_}, raw, order, bytes(size))
+
+
+def spread(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a block of registers with those that `repeat` stands for, one after the other from the first."""
+    found: dict[str, Any] = {}
+    for name, field in fields.items():
+        if "repeat" not in field:
+            found[name] = field
+            continue
+        first, last = field["repeat"] if isinstance(field["repeat"], list) else (1, field["repeat"])
+        stride = field.get("stride", SIZES.get(field["type"], field.get("registers", 1)))
+        for n in range(first, last + 1):
+            found[name.replace("#", str(n))] = {**field, "at": field["at"] + (n - first) * stride}
+    return found
 
 
 class Composer:
@@ -126,7 +129,7 @@ class Composer:
         return self.value(given) - (PREFIXES[table] + 1 if base == "modicon" else base)
 
     def block(self, request: dict[str, Any], table: str, start: int) -> bytes:
-        fields = {n: f for n, f in request.get("fields", {}).items() if n in self.raws and self.applies(f)}
+        fields = {n: f for n, f in spread(request.get("fields", {})).items() if n in self.raws and self.applies(f)}
         if table in ("coils", "discrete"):
             bits = [0] * request["count"]
             for name, field in fields.items():
@@ -137,19 +140,19 @@ class Composer:
         for name, field in fields.items():
             at = self.pdu(field["at"], table) - start
             order = self.value(field.get("order", self.document.get("order", "ABCD")))
-            if field["type"] in ("bit", "u8", "i8"):
-                # Part of a register: bits and bytes are counted in the number that the register is.
+            if field["type"] in ("u8", "i8"):
+                # Half of a register: counted in the number that the register is.
                 endian = "little" if order in ("BADC", "DCBA") else "big"
                 number = int.from_bytes(registers[at], endian)
-                if field["type"] == "bit":
-                    number |= int(self.raws[name]) << field["bit"]
-                else:
-                    shift = 8 if field.get("byte") == "high" else 0
-                    number = number & ~(0xFF << shift) | (int(self.raws[name]) & 0xFF) << shift
+                shift = 8 if field.get("byte") == "high" else 0
+                low, high = field.get("part", [0, 7])
+                mask = (1 << high - low + 1) - 1
+                number = number & ~(mask << shift + low) | (int(self.raws[name]) & mask) << shift + low
                 registers[at] = number.to_bytes(2, endian)
             else:
-                data = words(field["type"], order, self.raws[name], field.get("registers"))
-                for n in range(len(data) // 2):
+                count = field.get("registers") or (WIDTHS.get(field["type"], 2) + 1) // 2
+                data = laid(field, self.raws[name], order, b"".join(registers[at : at + count]))
+                for n in range(count):
                     registers[at + n] = data[2 * n : 2 * n + 2]
         return b"".join(registers)
 
@@ -174,7 +177,12 @@ class Composer:
         asked = self.finish(as_bytes(sent, binary), "request", end)
         if request.get("answer") == "none":
             return asked, b""
-        body = self.bytes_of(request) if binary else self.reply_of(request).encode("latin-1")
+        if binary or "bytes" in request:
+            body = self.bytes_of(request)
+        elif "columns" in request:
+            body = self.columns_of(request).encode("latin-1")
+        else:
+            body = self.reply_of(request).encode("latin-1")
         echo = asked if settings.get("echo", "none") not in ("none", False) else b""
         return asked, echo + self.finish(body, "reply", reply_end)
 
@@ -192,25 +200,39 @@ class Composer:
         reply = re.sub(r"\{([a-z0-9-]+)\}", lambda m: self.written(request["fields"][m[1]], self.raws[m[1]]), reply)
         return re.sub(r"\\(.)", r"\1", reply)
 
+    def columns_of(self, request: dict[str, Any]) -> str:
+        fields = {n: f for n, f in request["fields"].items() if n in self.raws and self.applies(f)}
+        texts = {n: self.written(f, self.raws[n]) for n, f in fields.items()}
+        if request["columns"] == "fixed" or "fixed" in request["columns"]:
+            return fixed(request, texts)
+        return delimited(request, texts, filled(request.get("starts", ""), self.placeholder, False))
+
     def bytes_of(self, request: dict[str, Any]) -> bytes:
         """The bytes of a binary reply: what is always the same, and the fields laid over it."""
-        fixed = filled(request.get("reply", ""), self.placeholder, True).replace("..", "00")
-        body = bytearray(bytes.fromhex(fixed))
-        for name, field in request.get("fields", {}).items():
-            if name not in self.raws or not self.applies(field):
-                continue
-            type_ = field["type"]
-            order = self.value(field.get("order", self.document.get("order", "ABCD")))
-            if type_ in ("u8", "i8"):
-                data = int(self.raws[name]).to_bytes(1, "big", signed=type_ == "i8")
-            elif type_ == "ascii":
-                data = str(self.raws[name]).encode().ljust(field["length"], b"\0")
+        fields = {n: dict(f) for n, f in request.get("fields", {}).items() if self.applies(f)}
+        body = bytearray()
+        for piece in re.split(r"(\{[a-z0-9-]+\})", request.get("reply", "")):
+            if piece[1:-1] in fields:
+                fields[piece[1:-1]]["at"] = len(body)
+                body += bytes(size_of(fields[piece[1:-1]]))
             else:
-                data = words(type_, order, self.raws[name])
-            at = self.value(field["at"])
-            body.extend(bytes(max(0, at + len(data) - len(body))))
-            body[at : at + len(data)] = data
+                body += bytes.fromhex(filled(piece, self.placeholder, True).replace("..", "00"))
+        starts = bytes.fromhex(filled(request.get("starts", ""), self.placeholder, True))
+        least = request["bytes"] if type(request.get("bytes")) is int else 0
+        least = max([least, len(starts), *(self.value(f["at"]) + size_of(f) for f in fields.values())])
+        body += bytes(max(0, least - len(body)))
+        body[: len(starts)] = starts
+        for name, field in fields.items():
+            if name in self.raws:
+                at, size = self.value(field["at"]), size_of(field)
+                body[at : at + size] = bytes_laid(
+                    field, self.raws[name], self.order(field), bytes(body[at : at + size])
+                )
         return bytes(body)
+
+    def order(self, field: dict[str, Any]) -> str:
+        order: str = self.value(field.get("order", self.document.get("order", "ABCD")))
+        return order
 
     def placeholder(self, name: str) -> Any:
         return self.address if name == "address" else self.params[name]
@@ -229,7 +251,12 @@ class Composer:
         if isinstance(raw, str):
             return raw
         if field["type"] == "number":
-            return printed(raw, field.get("form", ""))
+            text = printed(raw, field.get("form", ""))
+            return text.replace(".", ",") if field.get("comma") else text
+        if "as" in field:
+            return hex_digits(field, raw, self.order(field))
+        if "part" in field:
+            raw = raw << field["part"][0]
         if field["type"] == "hex":
             digits = f"{raw:0{field.get('digits', 1)}x}"
             return digits if field.get("form") == "x" else digits.upper()
@@ -261,7 +288,7 @@ def moment(unix: int) -> dict[str, int]:
 
 
 def compose(document: dict[str, Any], example: dict[str, Any]) -> list[tuple[bytes, bytes]]:
-    return Composer(document, example).exchanges()
+    return Composer(expanded(document), example).exchanges()
 
 
 def read(path: Path) -> dict[str, Any]:

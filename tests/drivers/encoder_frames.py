@@ -129,7 +129,9 @@ def framed(
         uncovered = as_bytes(check.get("uncovered", ""), binary)
         if stop is not None and stop >= 0:
             value = written(check, frame[check.get("start", 0) : stop])
-            frame = frame[:stop] + uncovered + value + frame[stop:]
+            # A request is written without it; a reply has its place (`..`).
+            rest = frame[stop:] if kind == "request" else frame[stop + len(value) :]
+            frame = frame[:stop] + uncovered + value + rest
         elif check.get("place") == "after-end":
             covered = (frame + end)[check.get("start", 0) : stop]
             behind += uncovered + written(check, covered)

@@ -129,3 +129,17 @@ def test_a_field_without_a_value_fits_no_variant() -> None:
     assert identity.judge([7, -12345, -123.45, 123456789]).variant == "v1.50"
     with pytest.raises(WrongInstrument):
         identity.judge([None, -12345, -123.45, 123456789])
+
+
+def test_a_clock_of_local_time_is_read_right_in_the_hour_that_comes_twice() -> None:
+    text = TEXT.replace("ORDER", "ABCD").replace(
+        "queries:\n",
+        "clock:\n  every: 1 h\n  at-most: 60 s\n  time: {unix: seconds, zone: Europe/Berlin}\n"
+        "  requests: [{read: holding, at: 9, count: 2, fields: {seconds: {at: 9, type: u32}}}]\nqueries:\n",
+        1,
+    )
+    clock = driver_of(text).clock("modbus-rtu", 1, {})
+    assert clock is not None
+    first = 1_792_888_200 * 10**9  # 2026-10-25 02:30 CEST, an hour before 02:30 CET
+    for now in (first, first + 3600 * 10**9):
+        assert clock.judge([1_792_895_400], now + 20 * 10**9) == now

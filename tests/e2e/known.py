@@ -113,7 +113,7 @@ class Known:
         return unit == self.unit
 
     def refusal(self, body: bytes) -> bytes:
-        return bytes([body[0] | 0x80, self.fault.code])
+        return bytes([body[0] | 0x80, self.fault.exception])
 
     @property
     def samples(self) -> int:

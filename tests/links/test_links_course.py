@@ -184,7 +184,7 @@ framings: [text]
 frame: {end: "\r", reply-ends: ["\r\n"]}
 timing: {timeout: 300 ms}
 session:
-  wake: [{send: "\r", until: "(?:^|[\r\n])\\*$", every: 30 ms, at-most: 12}]
+  wake: [{send: "\r", until: "\r\n*", every: 30 ms, at-most: 12}]
 """
     crs = 0
 
@@ -193,7 +193,7 @@ session:
         if request == b"\r":
             crs += 1
             # The third is heard; the one after it, sent meanwhile, is answered too.
-            return [Say(b"*", 0.04)] if crs >= 3 else []
+            return [Say(b"\r\n*", 0.04)] if crs >= 3 else []
         return [Say(b"W 7\r\n")]
 
     query = queries(driver(text))[0]
@@ -207,7 +207,7 @@ async def test_an_instrument_that_never_wakes_is_silent_after_the_last_try() -> 
     text = r"""
 framings: [text]
 frame: {end: "\r"}
-session: {wake: [{send: "\r", until: "\\*", every: 20 ms, at-most: 4}]}
+session: {wake: [{send: "\r", until: "*", every: 20 ms, at-most: 4}]}
 """
     query = queries(driver(text))[0]
     async with line(lambda request, number: []) as (peer, link):

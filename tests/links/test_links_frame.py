@@ -162,11 +162,11 @@ def test_a_reply_that_ends_by_a_pause_is_judged_when_it_has_passed() -> None:
 
 def test_commands_and_prompts() -> None:
     assert Command(b"\x85").match(b"anything", 0) == b""
-    prompted = Prompted(b"\r", re.compile(rb"(?:^|[\r\n])\*$"), 0.1, 12)
+    prompted = Prompted(b"\r", b"\r\n*", 0.1, 12)
     assert prompted.match(b"", 0) is None
     assert prompted.match(b"2026-11-22 10:00:00,0.3,12*0345\r\n", 0) is None
     assert prompted.match(b"\r\n*", 0) == b"\r\n*"
-    for make in (lambda: Command(b""), lambda: Prompted(b"", re.compile(b"x"), 1.0, 1)):
+    for make in (lambda: Command(b""), lambda: Prompted(b"", b"x", 1.0, 1)):
         with pytest.raises(ValueError, match="no bytes"):
             make()
 
