@@ -363,7 +363,7 @@ def test_every_yaml_block_is_checked() -> None:
         "yaml driver-binary",
         "yaml driver-text-part",
     }
-    known |= {"sh", "sh run", "text", "json", "python"}  # those of mqtt.md are run in tests/delivery
+    known |= {"sh", "sh run", "text", "json", "python", "toml"}  # run in tests/delivery and test_python_drivers.py
     tutorial = re.compile(r"yaml (?:file|in) [a-z0-9/-]+\.yaml|sh tutorial|sh background")  # tests/test_drivers_page.py
     unknown = [block for block in BLOCKS if block.info not in known]
     assert [str(block) for block in unknown if block.page != DRIVERS or not tutorial.fullmatch(block.info)] == []

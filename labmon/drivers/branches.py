@@ -72,6 +72,8 @@ def without_example(load: DriverLoad) -> list[ConfigError]:
     """What of a loaded file no example shows, whole queries included, each at its place."""
     if load.driver is None or load.source is None:
         return []
+    if load.driver.generic:
+        return sorted(load.warnings)  # what it means is the site file's, and no example can show it
     told = [load.source.error(branch.path, branch.what) for branch in unshown(load.driver)]
     return sorted([*load.warnings, *told])
 

@@ -102,13 +102,15 @@ def _request(one: grammar.Request) -> dict[str, Any]:
 def _channel(channel: grammar.Channel, file: grammar.DriverFile) -> dict[str, Any]:
     codes = [channel.unit]
     if isinstance(channel.unit, Ref):
-        codes = [str(choice) for choice in file.params[channel.unit.param].choices or []]
+        param = file.params[channel.unit.param]
+        codes = [str(choice) for choice in param.choices or [param.default] if choice is not None]
+    unit = units.unit(str(codes[0])) if codes else None
     return {
         "id": channel.id,
         "name": channel.name,
         "units": codes,
-        "symbol": units.unit(str(codes[0])).symbol,
-        "kind": units.unit(str(codes[0])).kind,
+        "symbol": unit.symbol if unit is not None else None,
+        "kind": unit.kind if unit is not None else None,
         "unit-param": channel.unit.param if isinstance(channel.unit, Ref) else None,
         "decimals": channel.decimals,
         "range": channel.range,

@@ -181,6 +181,8 @@ class Composer:
             body = self.bytes_of(request)
         elif "columns" in request:
             body = self.columns_of(request).encode("latin-1")
+        elif "pattern" in request:
+            body = self.pattern_of(request).encode("latin-1")
         else:
             body = self.reply_of(request).encode("latin-1")
         echo = asked if settings.get("echo", "none") not in ("none", False) else b""
@@ -199,6 +201,15 @@ class Composer:
         reply = re.sub(r"\[([^\[\]]*)\]", lambda m: self.section(request, m[1]), reply)
         reply = re.sub(r"\{([a-z0-9-]+)\}", lambda m: self.written(request["fields"][m[1]], self.raws[m[1]]), reply)
         return re.sub(r"\\(.)", r"\1", reply)
+
+    def pattern_of(self, request: dict[str, Any]) -> str:
+        """A reply that a simple expression matches: literal text, backslashes, and a group for each field."""
+        text = self.value(request["pattern"])
+        for name, field in request["fields"].items():
+            group = re.escape(f"(?P<{name.replace('-', '_')}>")
+            inner = r"(?:\[[^]]*\]|\\.|[^()\\[])*"
+            text = re.sub(rf"{group}{inner}\)", self.written(field, self.raws[name]), text)
+        return re.sub(r"\\(.)", r"\1", text)
 
     def columns_of(self, request: dict[str, Any]) -> str:
         fields = {n: f for n, f in request["fields"].items() if n in self.raws and self.applies(f)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import time
@@ -140,7 +141,7 @@ def test_every_example_of_the_shipped_one_holds() -> None:
 
 def test_an_example_that_does_not_hold_is_found() -> None:
     wrong = DRIVER.header.replace("readings: {temperature: 37.02}", "readings: {temperature: 37.03}")
-    wrong = wrong.replace("GET /atmoweb?HumRead=", "GET /atmoweb?Hum=")
+    wrong = wrong.replace("GET /atmoweb?HumRead=", "GET /atmoweb?Hum=", 1)
     loaded = load_driver(Path("atmoweb.yaml"), text=wrong)
     assert loaded.driver is None, "a driver file cannot call functions"
     assert "there is no function Temp1Read; a driver file asks by read, write and send" in str(loaded.errors[0])
@@ -430,3 +431,23 @@ async def test_nobody_there_is_a_lost_line() -> None:
     with pytest.raises(LinkLost):
         await query.ask(link)
     await link.close()
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_the_page_is_a_driver_that_works(installed: Callable[..., None], tmp_path: Path) -> None:
+    page = (ROOT / "docs/python-drivers.md").read_text()
+    blocks = re.findall(r"```(\w+)\n(.*?)```", page, re.S)
+    assert [info for info, _ in blocks] == ["python", "toml"]
+    entries = tomllib.loads(blocks[1][1])["project"]["entry-points"][python_driver.GROUP]
+    [(name, value)] = entries.items()
+    assert value.endswith(":DRIVER")
+    installed(name, text=blocks[0][1], folder=tmp_path)
+    loaded = load_driver(Catalogue().paths()["example/l-1"], "example/l-1")
+    assert loaded.driver is not None, loaded.errors
+    assert loaded.warnings == []
+    results = examples.run(loaded.driver)
+    assert len(results) == 3
+    assert [problem for result in results for problem in result.problems] == []
+    assert f"{call_step.TIMES:g}" == "4" and f"{call_step.OPENING:g} s" in page
