@@ -103,7 +103,8 @@ def _channel(channel: grammar.Channel, file: grammar.DriverFile) -> dict[str, An
     codes = [channel.unit]
     if isinstance(channel.unit, Ref):
         param = file.params[channel.unit.param]
-        codes = [str(choice) for choice in param.choices or [param.default] if choice is not None]
+        given = param.choices or ([param.default] if param.default is not None else [])
+        codes = [str(choice) for choice in given]
     unit = units.unit(str(codes[0])) if codes else None
     return {
         "id": channel.id,
