@@ -87,6 +87,8 @@ def _records(record: grammar.Record | None) -> dict[str, Any] | None:
         way = "each by its index"
     elif record.queue is not None:
         way = f"oldest first; {telling.request(record.queue.pop)}, when it is on labmon's disk"
+    elif record.logger is not None:
+        way = "block by block from the logger, the next one when the one before is on labmon's disk"
     return {
         "way": way,
         "key": record.key,

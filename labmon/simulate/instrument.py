@@ -52,6 +52,8 @@ class Instrument:
         self.fault = Fault()
         self.sample = sample
         self.chance = chance or random.Random()
+        if driver.file.called:
+            raise ValueError(f"{driver.id} is asked in Python: what it answers cannot be made of its header alone")
         setting = driver.setting(framing, address, params)
         self.framing = framing
         self.unit = setting.address

@@ -49,20 +49,6 @@ def words(type_: str, order: str, raw: Any, registers: int | None = None) -> byt
     return laid({"type": type_}, raw, order, bytes(size))
 
 
-def spread(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a block of registers with those that `repeat` stands for, one after the other from the first."""
-    found: dict[str, Any] = {}
-    for name, field in fields.items():
-        if "repeat" not in field:
-            found[name] = field
-            continue
-        first, last = field["repeat"] if isinstance(field["repeat"], list) else (1, field["repeat"])
-        stride = field.get("stride", SIZES.get(field["type"], field.get("registers", 1)))
-        for n in range(first, last + 1):
-            found[name.replace("#", str(n))] = {**field, "at": field["at"] + (n - first) * stride}
-    return found
-
-
 class Composer:
     """Composes the exchanges of one example."""
 
@@ -129,7 +115,7 @@ class Composer:
         return self.value(given) - (PREFIXES[table] + 1 if base == "modicon" else base)
 
     def block(self, request: dict[str, Any], table: str, start: int) -> bytes:
-        fields = {n: f for n, f in spread(request.get("fields", {})).items() if n in self.raws and self.applies(f)}
+        fields = {n: f for n, f in request.get("fields", {}).items() if n in self.raws and self.applies(f)}
         if table in ("coils", "discrete"):
             bits = [0] * request["count"]
             for name, field in fields.items():
