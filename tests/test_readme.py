@@ -324,7 +324,9 @@ def test_a_wrong_site_snippet_would_be_found(tmp_path: Path) -> None:
     assert site_errors(merged(only("yaml site"), {"users": [{"id": "a", "name": "A", "role": "boss"}]}), tmp_path)
 
 
-@pytest.mark.parametrize("block", of_kind("yaml driver", "yaml driver-text", "yaml driver-binary", "yaml driver-above"), ids=str)
+@pytest.mark.parametrize(
+    "block", of_kind("yaml driver", "yaml driver-text", "yaml driver-binary", "yaml driver-above"), ids=str
+)
 def test_whole_driver_snippets_go_into_service(block: Block) -> None:
     loaded = load_driver(Path("snippet.yaml"), "example/snippet", text=block.text)
     assert loaded.driver is not None, loaded.errors
