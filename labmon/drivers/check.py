@@ -156,9 +156,11 @@ def _units(file: grammar.DriverFile, report: Report) -> None:
                 path = ("params", channel.unit.param, "choices")
                 param = file.params[channel.unit.param]
                 codes = list(param.choices or [])
-                if not codes and param.example is not None:
+                given = param.example if param.default is None else param.default
+                if not codes and given is not None:
                     # Any unit of the table: what a site gives is checked when its device is made.
-                    path, codes = ("params", channel.unit.param, "example"), [param.example]
+                    key = "example" if param.default is None else "default"
+                    path, codes = ("params", channel.unit.param, key), [given]
                 elif not codes:
                     report(("params", channel.unit.param), "a parameter that is a unit names its choices")
             for at, code in enumerate(codes):

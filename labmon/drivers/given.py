@@ -49,6 +49,8 @@ class Param(Strict):
     """Whether the site file must give it."""
     example: ParamValue | None = None
     """A value as a site might give it, with which the file is checked where there is neither default nor choices."""
+    repeat: Annotated[int, Field(ge=1, le=256)] | list[int] | None = None
+    """So many parameters of this form: `#` in its name and doc becomes 1, 2, ...; `[0, 7]` counts from 0 to 7."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Param:

@@ -38,6 +38,7 @@ from labmon.drivers.grammar_fields import (
     Beside,
     Field,
     Order,
+    Repeat,
     Sentinel,
     TextType,
     WordType,
@@ -271,6 +272,8 @@ class Query(Strict):
     """Fields that must change from time to time; one that does not is an instrument that measures no more."""
     channels: Annotated[list[Channel], Limits(min_length=1)]
     """What the replies mean."""
+    repeat: Repeat | None = None
+    """So many queries of this form: `#` in its name and texts becomes 1, 2, ...; `[0, 7]` counts from 0 to 7."""
     when: When | None = None
     """Parameters with which the query is asked."""
 

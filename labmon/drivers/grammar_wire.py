@@ -290,7 +290,7 @@ class Request(Strict):
     reply: Sent | None = None
     """Text: the reply as a template; `{field}`, `[optional]`, a space stands for one or more. Binary: the whole reply
     as hex, `..` for any byte, `{field}` for a field. `{address}` and parameters are filled in."""
-    pattern: Sent | None = None
+    pattern: Given[Sent] | None = None
     """Text: the reply as a regular expression with one named group per field (hyphens become underscores)."""
     columns: Literal["fixed"] | Columns | None = None
     """Text: the reply in columns: between delimiters (`{delimiter: ","}`, fields by `column` or `beside`), or of fixed

@@ -18,7 +18,7 @@ MOST_PARTS = 100_000
 """Keys and values that all of them in a file make at most."""
 _MARK = re.compile(r"(?<!\{)#|#(?!\})")
 """Every `#` but that of the unit `{#}`."""
-_NAMED = ("fields", "queries")
+_NAMED = ("fields", "queries", "params")
 """Mappings whose entries can be repeated; in lists every mapping can."""
 _REGISTERS = {"u32": 2, "i32": 2, "f32": 2, "u24": 2, "i24": 2, "u64": 4, "i64": 4, "f64": 4}
 _BYTES = {"u16": 2, "i16": 2, "u24": 3, "i24": 3, "u32": 4, "i32": 4, "f32": 4, "u64": 8, "i64": 8, "f64": 8}

@@ -68,7 +68,10 @@ def reply_of(request: grammar.Request, fields: Mapping[str, grammar.Field], sett
     if request.reply is not None:
         template = filled_reply(request.reply, setting.values, request.fields, lambda t: _QUOTE.sub(r"\\\1", t))
     if request.pattern is not None:
-        pattern = filled_reply(request.pattern, setting.values, (), re.escape)
+        if isinstance(request.pattern, str):
+            pattern = filled_reply(request.pattern, setting.values, (), re.escape)
+        elif (pattern := setting.value(request.pattern)) is None:
+            raise TemplateError("the pattern is a parameter that is not set")
     return TextBlock(made, template, pattern, left_out=left_out, certain=certain)
 
 

@@ -65,7 +65,7 @@ def _answer(one: grammar.Request) -> str:
     if one.reply is not None:
         return f"answer {quoted(one.reply)}"
     if one.pattern is not None:
-        return f"answer like {quoted(one.pattern)}"
+        return f"answer like {given(one.pattern) if isinstance(one.pattern, Ref) else quoted(one.pattern)}"
     if one.columns is not None:
         return "answer in columns"
     return "answer in bytes" if one.bytes in (None, True) else f"answer of {one.bytes} bytes"

@@ -84,7 +84,7 @@ def text_step(request: grammar.Request, fields: Mapping[str, grammar.Field], set
     if request.answer == "none":
         return Untold(text.Command(framed_request(asked, setting)))
     block = reply_of(request, fields, setting)
-    estimate = len(request.reply or request.pattern or "")
+    estimate = len(request.reply or setting.value(request.pattern) or "")
     return Text(made_request(asked, block, setting, estimate=estimate), block, frame_of(setting))
 
 

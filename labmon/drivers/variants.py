@@ -25,7 +25,8 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
     yield plain
     examples = {name: p.example for name, p in file.params.items() if p.example is not None and name not in plain}
     if examples:
-        yield {**plain, **examples}
+        plain = {**plain, **examples}
+        yield plain
     for name, param in file.params.items():
         choices = param.choices or ([False, True] if param.type == "switch" else [])
         for choice in choices:

@@ -74,10 +74,12 @@ def spoiled(document: dict[str, Any], example: dict[str, Any]) -> Iterator[tuple
         yield "the reply of another unit", [(sent, got[:6] + bytes([got[6] ^ 1]) + got[7:])], "garbled"
     else:
         end = {"modbus-rtu": 0, "modbus-ascii": 2}.get(framing)
-        check = document.get("frame", {}).get("checksum")
+        checks = document.get("frame", {}).get("checksum", [])
+        composer = encoder.Composer(document, example)
+        check = [one for one in (checks if isinstance(checks, list) else [checks]) if composer.applies(one)]
         if end is None and check:
             ends = document["frame"].get("reply-ends") or [document["frame"].get("end", "")]
-            end = len(encoder.Composer(document, example).value(ends[0]))
+            end = len(composer.value(ends[0]))
         if end is not None:
             at = len(got) - end - 1
             digits = framing in ("modbus-ascii", "text")

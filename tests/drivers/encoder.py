@@ -49,20 +49,6 @@ def words(type_: str, order: str, raw: Any, registers: int | None = None) -> byt
     return laid({"type": type_}, raw, order, bytes(size))
 
 
-def spread(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a block of registers with those that `repeat` stands for, one after the other from the first."""
-    found: dict[str, Any] = {}
-    for name, field in fields.items():
-        if "repeat" not in field:
-            found[name] = field
-            continue
-        first, last = field["repeat"] if isinstance(field["repeat"], list) else (1, field["repeat"])
-        stride = field.get("stride", SIZES.get(field["type"], field.get("registers", 1)))
-        for n in range(first, last + 1):
-            found[name.replace("#", str(n))] = {**field, "at": field["at"] + (n - first) * stride}
-    return found
-
-
 class Composer:
     """Composes the exchanges of one example."""
 
@@ -129,7 +115,7 @@ class Composer:
         return self.value(given) - (PREFIXES[table] + 1 if base == "modicon" else base)
 
     def block(self, request: dict[str, Any], table: str, start: int) -> bytes:
-        fields = {n: f for n, f in spread(request.get("fields", {})).items() if n in self.raws and self.applies(f)}
+        fields = {n: f for n, f in request.get("fields", {}).items() if n in self.raws and self.applies(f)}
         if table in ("coils", "discrete"):
             bits = [0] * request["count"]
             for name, field in fields.items():
@@ -181,6 +167,8 @@ class Composer:
             body = self.bytes_of(request)
         elif "columns" in request:
             body = self.columns_of(request).encode("latin-1")
+        elif "pattern" in request:
+            body = self.pattern_of(request).encode("latin-1")
         else:
             body = self.reply_of(request).encode("latin-1")
         echo = asked if settings.get("echo", "none") not in ("none", False) else b""
@@ -199,6 +187,15 @@ class Composer:
         reply = re.sub(r"\[([^\[\]]*)\]", lambda m: self.section(request, m[1]), reply)
         reply = re.sub(r"\{([a-z0-9-]+)\}", lambda m: self.written(request["fields"][m[1]], self.raws[m[1]]), reply)
         return re.sub(r"\\(.)", r"\1", reply)
+
+    def pattern_of(self, request: dict[str, Any]) -> str:
+        """A reply that a simple expression matches: literal text, backslashes, and a group for each field."""
+        text = self.value(request["pattern"])
+        for name, field in request["fields"].items():
+            group = re.escape(f"(?P<{name.replace('-', '_')}>")
+            inner = r"(?:\[[^]]*\]|\\.|[^()\\[])*"
+            text = re.sub(rf"{group}{inner}\)", self.written(field, self.raws[name]), text)
+        return re.sub(r"\\(.)", r"\1", text)
 
     def columns_of(self, request: dict[str, Any]) -> str:
         fields = {n: f for n, f in request["fields"].items() if n in self.raws and self.applies(f)}

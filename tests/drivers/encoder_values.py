@@ -178,6 +178,10 @@ def expanded(part: Any, key: str = "", in_bytes: bool = False) -> Any:
             stride = v.get("stride", length(rest, in_bytes))
             for n, number in enumerate(numbers(v["repeat"])):
                 result[numbered(k, number)] = moved(numbered(copy.deepcopy(rest), number), n * stride)
+        elif key in ("queries", "params") and isinstance(v, dict) and "repeat" in v:
+            rest = {a: b for a, b in v.items() if a != "repeat"}
+            for number in numbers(v["repeat"]):
+                result[numbered(k, number)] = expanded(numbered(copy.deepcopy(rest), number), k, in_bytes)
         else:
             result[k] = expanded(v, k, in_bytes)
     return result

@@ -153,6 +153,9 @@ def test_the_way_back_from_values_to_bytes(path: Path) -> None:
             continue
         if any(isinstance(value, str) for value in example.readings.values()):
             continue
+        if any(request.pattern is not None for request in driver.file.queries[target.name].requests):
+            tried += 1  # a pattern cannot be turned round
+            continue
         start = examples.typical(driver, target, example.framing or driver.framings[0], example.params)
         assert set(start) == set(target.fields)
         good = dict(zip([s.id for s in target.channels], target.decode(target.encode(start)).outcomes, strict=True))
@@ -173,6 +176,9 @@ def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str
     judging = {c.field for part in (query, *channels) for c in part.bad_when}
     judging |= {c.field for channel in channels for c in channel.warn_when}
     found: dict[str, float | str] = {}
+    # Where a field may be a bit, 0 and 1 stay 0 and 1.
+    fields = [field for request in query.requests for field in request.fields.values()]
+    bits = (0.0, 1.0) if any(field.type == "bit" for field in fields) else ()
     for channel in channels:
         if channel.compute is not None or channel.id not in good or (channel.from_ or channel.id) in judging:
             continue
@@ -180,7 +186,7 @@ def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str
         if channel.states is not None:
             found[channel.id] = next((float(state) for state in channel.states if state != value), value)
         else:
-            found[channel.id] = 1 - value if channel.bit is not None else value * 1.01 + 1
+            found[channel.id] = 1 - value if channel.bit is not None or value in bits else value * 1.01 + 1
     return found
 
 
@@ -240,7 +246,8 @@ def test_numbers_agree_to_the_digits_written(expected: float, value: float, agre
 
 def test_the_shipped_folder_is_found_in_a_checkout() -> None:
     assert shipped_folder() == FOLDER
-    assert list(Catalogue().paths()) == sorted(f"{p.parent.name}/{p.stem}" for p in FILES)
+    shipped = [*(f"{p.parent.name}/{p.stem}" for p in FILES), "memmert/atmoweb"]
+    assert list(Catalogue().paths()) == sorted(shipped)
 
 
 def test_a_site_folder_comes_first_and_a_new_file_is_all_it_takes(tmp_path: Path) -> None:

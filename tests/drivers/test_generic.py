@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from labmon.acquisition.load import load
+from labmon.drivers.catalogue import Catalogue
 from labmon.drivers.load import DriverLoad, load_driver
+from labmon.drivers.query import CompiledQuery
 from labmon.model.reading import Flag
 
 FILE = """\
@@ -61,6 +63,73 @@ lines:
     devices:
       - {id: unit, name: Unit, driver: generic/one, area: room, address: 1, params: {register: 7, unit: Cel}}
 """
+
+
+BENCH = """\
+labmon: 1
+site: {id: here, name: Here}
+gateway: {id: gw}
+areas:
+  - {id: room, name: Room, grade: none}
+lines:
+  - id: registers
+    tcp: {host: 127.0.0.1, port: 502}
+    framing: modbus-tcp
+    devices:
+      - id: first
+        name: Unknown unit
+        driver: generic/modbus
+        area: room
+        address: 3
+        params: {register-1: 100, type-1: f32, order-1: CDAB, unit-1: Cel}
+        channels: [{id: temperature, from: value-1, name: Temperature}]
+  - id: commands
+    tcp: {host: 127.0.0.1, port: 4001}
+    framing: text
+    devices:
+      - id: second
+        name: Another unknown unit
+        driver: generic/text
+        area: room
+        params: {command-1: "T?", pattern-1: "T=(?P<value>[-+0-9.]+) C", unit-1: Cel}
+"""
+
+
+def test_a_float_and_a_text_from_unknown_units_with_the_site_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text(BENCH)
+    site = load(tmp_path / "site.yaml")
+    assert site.plan is not None, "\n".join(map(str, site.errors))
+    found = {}
+    for line, got in zip(site.plan.lines, ["000100000007030304 0000 41ac", b"T=21.5 C\r".hex()], strict=True):
+        [device] = line.devices
+        [plan] = device.queries
+        query = plan.query
+        assert isinstance(query, CompiledQuery)
+        [step] = query.steps
+        payload = step.request.match(bytes.fromhex(got), 1)
+        assert payload is not None
+        [slot] = plan.slots
+        found[slot.key] = query.decode([payload]).outcomes[slot.index].value
+        assert slot.flags == Flag.MAP_NOT_PROVEN
+    assert found == {"first.temperature": 21.5, "second.value-1": 21.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "framing", "address", "params", "problem"),
+    [
+        ("modbus", "modbus-tcp", 1, {"register-1": 100, "unit-1": "Grad"}, "unknown unit 'Grad'"),
+        ("modbus", "modbus-tcp", 1, {"register-1": 100, "type-1": "float"}, "parameter type-1"),
+        ("modbus", "modbus-tcp", 1, {"register-9": 100}, "unknown parameter 'register-9'"),
+        ("text", "text", None, {"command-1": "T?", "pattern-1": "T=[0-9]+"}, "value"),
+        ("text", "text", None, {"command-1": "T?", "pattern-1": "T=(?P<value>[0-9+"}, "regular expression"),
+    ],
+)
+def test_a_wrong_parameter_of_a_shipped_one_is_told(
+    name: str, framing: str, address: int | None, params: dict[str, object], problem: str
+) -> None:
+    driver = Catalogue().get(f"generic/{name}")
+    with pytest.raises(ValueError, match=problem):
+        driver.queries(framing, address, params)
 
 
 def loaded(text: str = FILE) -> DriverLoad:

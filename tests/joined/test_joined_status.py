@@ -209,7 +209,7 @@ ALARM = {
 @pytest.fixture
 def found() -> dict[str, Any]:
     """A status of a gateway that is well, of one device."""
-    zero = dict.fromkeys(("exchanges", "failed", "failures_in_a_row", "answered_late", "rests", "probes"), 0)
+    zero = dict.fromkeys(("exchanges", "failed", "failures_in_a_row", "answered_late", "rests", "retries", "probes"), 0)
     device = {
         **zero, "name": "D", "area": "a", "driver": "x/y", "state": "ok", "since": 10**18, "failures": {},
         "reply_p50": 0.1, "reply_p99": 0.1, "lateness_p50": 0.0, "lateness_p99": 0.0, "lateness_max": 0.0,

@@ -68,7 +68,18 @@ def answers(query: CompiledQuery, answer: Answer) -> dict[str, float | str | Non
     }
 
 
-SPOKEN = [(driver, framing) for driver in CATALOGUE.paths() for framing in CATALOGUE.get(driver).framings]
+# What functions ask, no simulator can answer from the header alone.
+SPOKEN = [
+    (driver, framing)
+    for driver, path in CATALOGUE.paths().items()
+    if path.suffix == ".yaml"
+    for framing in CATALOGUE.get(driver).framings
+]
+
+
+def test_a_driver_in_python_is_not_simulated() -> None:
+    with pytest.raises(ValueError, match="asked in Python"):
+        instrument("memmert/atmoweb", "text")
 
 
 @pytest.mark.parametrize(("driver", "framing"), SPOKEN)
