@@ -26,6 +26,7 @@ class CompiledDriver:
         self.source_text = source_text
         self.title = file.title
         self.framings: tuple[str, ...] = tuple(file.framings)
+        self.timeout = file.timing.timeout
         given = file.serial
         self.serial = SerialDefaults(**given.model_dump()) if given is not None else SerialDefaults()
         shown = {e.query for e in file.examples if e.readings is not None}
