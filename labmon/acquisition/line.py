@@ -65,7 +65,12 @@ class Line:
         """Completed turns, good, failed or resting: the sign that this task makes progress."""
         now = clock()
         self.devices = [
-            PolledDevice.starting(device, TimedLink(link, device.timeout, plan.quiet), health.device(device.id), now)
+            PolledDevice.starting(
+                device,
+                TimedLink(link, device.timeout, plan.quiet, getattr(device.driver, "timeout", math.inf)),
+                health.device(device.id),
+                now,
+            )
             for device in plan.devices
         ]
         self.listening = Listening(self) if any(device.streams for device in self.devices) else None

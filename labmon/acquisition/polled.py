@@ -34,9 +34,11 @@ STRETCH = 3.0
 class TimedLink:
     """The line's link as one device sees it: its own timeout, stretched where it answers late, cut for a probe."""
 
-    def __init__(self, link: Link, fixed: float | None = None, gap: float = 0.0) -> None:
+    def __init__(self, link: Link, fixed: float | None = None, gap: float = 0.0, default: float = math.inf) -> None:
+        """`fixed` is what the site gives in the place of the driver's `default`; a longer one of a request stays."""
         self.link = link
         self.fixed = fixed
+        self.default = default
         self.gap = gap
         self.stretch = 1.0
         self.retries = 0
@@ -67,7 +69,9 @@ class TimedLink:
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
         if not isinstance(request, Prompted):  # how often that is sent follows from its time
-            timeout = (self.fixed or timeout) * self.stretch
+            if self.fixed is not None and (timeout <= self.default or timeout < self.fixed):
+                timeout = self.fixed
+            timeout *= self.stretch
         timeout = min(timeout, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
 

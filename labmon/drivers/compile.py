@@ -26,6 +26,7 @@ class CompiledDriver:
         self.source_text = source_text
         self.title = file.title
         self.framings: tuple[str, ...] = tuple(file.framings)
+        self.timeout = file.timing.timeout
         given = file.serial
         settings = given.model_dump(exclude_none=True) if given is not None else {}
         self.serial = SerialDefaults(**settings, known=given is None or given.baud is not None)
