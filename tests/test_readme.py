@@ -27,17 +27,17 @@ from labmon.cli import main
 from labmon.config.parse import parse
 from labmon.config.site import ProfileFile, Role, Site
 from labmon.config.yaml import load_model
-from labmon.drivers import examples
+from labmon.drivers import examples, reference
 from labmon.drivers.catalogue import Catalogue
-from labmon.drivers.grammar import DriverFile
 from labmon.drivers.load import load_driver
 from labmon.model.reading import Reason
 from labmon.units import KINDS, UNITS
 
 ROOT = Path(__file__).parent.parent
 README, SITE, DRIVERS, OPERATION = (
-    ROOT / name for name in ("README.md", "docs/site-file.md", "docs/driver-files.md", "docs/operation.md")
+    ROOT / name for name in ("README.md", "docs/site-file.md", "docs/drivers.md", "docs/operation.md")
 )
+REFERENCE = ROOT / "docs/driver-reference.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
@@ -193,7 +193,8 @@ def commands() -> list[tuple[str, str]]:
     found = [(str(block), line.strip()) for block in of_kind("sh", "sh run") for line in lines_of(block)]
     found += [(page.name, text) for page in PAGES for text in inline_commands(page)]
     told = [(str(b), m) for b in of_kind("text") for m in re.findall(r"^  (labmon .+)$", b.text, re.M)]
-    return found + told
+    shown = [block for block in BLOCKS if block.info in ("sh tutorial", "sh background")]  # run by test_drivers_page.py
+    return found + told + [(str(b), m) for b in shown for m in re.findall(r"^labmon driver [a-z]+", b.text, re.M)]
 
 
 def test_there_are_commands_to_check() -> None:
@@ -325,7 +326,9 @@ def test_a_wrong_site_snippet_would_be_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "block", of_kind("yaml driver", "yaml driver-text", "yaml driver-binary", "yaml driver-above"), ids=str
+    "block",
+    of_kind("yaml driver", "yaml driver-text", "yaml driver-binary", "yaml driver-stream", "yaml driver-above"),
+    ids=str,
 )
 def test_whole_driver_snippets_go_into_service(block: Block) -> None:
     loaded = load_driver(Path("snippet.yaml"), "example/snippet", text=block.text)
@@ -360,10 +363,13 @@ def test_every_yaml_block_is_checked() -> None:
         "yaml driver-text",
         "yaml driver-above",
         "yaml driver-binary",
+        "yaml driver-stream",
         "yaml driver-text-part",
     }
     known |= {"sh", "sh run", "text", "json", "python", "toml"}  # run in tests/delivery and test_python_drivers.py
-    assert [str(block) for block in BLOCKS if block.info not in known] == []
+    tutorial = re.compile(r"yaml (?:file|in) [a-z0-9/-]+\.yaml|sh tutorial|sh background")  # tests/test_drivers_page.py
+    unknown = [block for block in BLOCKS if block.info not in known]
+    assert [str(block) for block in unknown if block.page != DRIVERS or not tutorial.fullmatch(block.info)] == []
 
 
 # ---------------------------------------------------------------- completeness
@@ -384,12 +390,14 @@ def keys_of(model: type[BaseModel]) -> set[str]:
     return keys
 
 
-@pytest.mark.parametrize(("model", "page", "kind"), [(Site, SITE, "yaml site"), (DriverFile, DRIVERS, "yaml driver")])
-def test_every_key_that_a_file_may_have_is_shown(model: type[BaseModel], page: Path, kind: str) -> None:
-    text = "\n".join(block.text for block in blocks_of(page) if block.info.startswith(kind))
+def test_every_key_that_a_site_file_may_have_is_shown() -> None:
+    text = "\n".join(block.text for block in blocks_of(SITE) if block.info.startswith("yaml site"))
     shown = set(re.findall(r"([a-z0-9-]+):(?=\s|$)", text, re.M))
-    # `call` is shown where drivers in Python are.
-    assert keys_of(model) - shown - {"doc" if model is Site else "call"} == set()
+    assert keys_of(Site) - shown - {"doc"} == set()
+
+
+def test_every_key_that_a_driver_file_may_have_is_on_the_reference_page() -> None:
+    assert REFERENCE.read_text() == reference.page(), "out of date: `python tests/test_readme.py` writes it anew"
 
 
 def test_every_reason_and_role_is_explained() -> None:
@@ -399,5 +407,6 @@ def test_every_reason_and_role_is_explained() -> None:
 
 
 if __name__ == "__main__":
+    REFERENCE.write_text(reference.page())
     for name, (page, table) in TABLES.items():
         page.write_text(between(name).sub(lambda _, table=table: table() + "\n", page.read_text()))

@@ -115,6 +115,7 @@ def _refuse_held(target: Target) -> None:
 
 def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) -> str:
     """Open the line, let `body` talk, close it: also on Ctrl-C, with nothing left to be sent. Why it did not, if so."""
+    from labmon.drivers.session import close_sessions
     from labmon.drivers.watched import TRACE, Watched
     from labmon.links.errors import LinkLost
     from labmon.links.opening import make_link
@@ -128,7 +129,10 @@ def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) 
         try:
             await body(link)
         finally:
-            await link.close()
+            try:
+                await close_sessions(link)
+            finally:
+                await link.close()
         return ""
 
     _refuse_held(target)
@@ -144,6 +148,7 @@ def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) 
 def _refuse_record(target: Target, names: tuple[str, ...], *, allow_effects: bool) -> None:
     from labmon.drivers.given import applies
     from labmon.drivers.probing import effects_of
+    from labmon.drivers.records import asked
 
     if target.path is None:
         fail(
@@ -155,7 +160,7 @@ def _refuse_record(target: Target, names: tuple[str, ...], *, allow_effects: boo
     for name, query in target.driver.file.queries.items():
         if not applies(query.when, target.setting.params) or (names and name not in names):
             continue
-        if effects := effects_of(query.requests, target.setting):
+        if effects := effects_of(asked(query, target.setting)[0], target.setting):
             fail(
                 f"query {name} changes something in the instrument: {'; '.join(effects)}. Choose others with --query, "
                 "or say --allow-effects",

@@ -141,6 +141,12 @@ def _query(query: dict[str, Any]) -> Iterator[Text]:
         yield from _row("", query["doc"])
     for request in query["requests"]:
         yield from _request(request)
+    if query["records"]:
+        yield from _row(
+            "records", f"{query['records']['way']}; the same when {' and '.join(query['records']['key'])} are"
+        )
+        for words in query["records"]["there-when"]:
+            yield from _row("", f"there is one when {words}")
     if query["wire-time"] is not None:
         share = f"{query['line-share'] * 100:.2g} % of the line"
         yield from _row("wire", f"{span(query['wire-time'])} a poll, {share} ({query['bytes']} bytes)")

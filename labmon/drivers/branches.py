@@ -7,7 +7,7 @@ parameter, another source of a channel. Wrong bits and turned polarities hide wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from labmon.config.errors import ConfigError, Path
 from labmon.drivers import examples, grammar, telling
+from labmon.drivers.check_records import requests_of
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.conditions import FieldIndex, fields_of, test_of
 from labmon.drivers.given import ParamValue, Ref, applies
@@ -56,6 +57,9 @@ def unshown(driver: CompiledDriver) -> list[Branch]:
         mine = [one for one in shown if one.example.query == name and one.example.readings is not None]
         if mine:
             found += _of_query(("queries", name), query, mine)
+            if query.record is not None:
+                every = [one for one in shown if one.example.query == name]
+                found += _absent(("queries", name, "record", "present-when"), query.record.present_when, every)
     identity = driver.file.identity
     if identity is not None:
         found += _of_identity(identity, [one for one in shown if one.example.identity])
@@ -119,24 +123,48 @@ def _called(driver: CompiledDriver, target: examples.Target, example: grammar.Ex
 
 
 def _of_query(path: Path, query: grammar.Query, shown: Sequence[_Shown]) -> Iterator[Branch]:
-    yield from _sentinels(path, query.requests, shown)
+    yield from _sentinels(requests_of(query, path), shown)
     yield from _conditions((*path, "bad-when"), query.bad_when, shown)
     for index, channel in enumerate(query.channels):
         place = (*path, "channels", index)
         mine = [one for one in shown if applies(channel.when, one.params)]
         if not any(isinstance((one.example.readings or {}).get(channel.id), float) for one in mine):
             yield Branch(place, f"no example in which {channel.id} has a value{_when(channel.when)}")
+        yield from _sources((*place, "from"), channel, mine)
         yield from _conditions((*place, "bad-when"), channel.bad_when, mine)
         yield from _conditions((*place, "warn-when"), channel.warn_when, mine)
 
 
-def _sentinels(path: Path, requests: Sequence[grammar.Request], shown: Sequence[_Shown]) -> Iterator[Branch]:
-    for at, request in enumerate(requests):
+def _sources(path: Path, channel: grammar.Channel, shown: Sequence[_Shown]) -> Iterator[Branch]:
+    """Each field that the channel can come from."""
+    if not isinstance(channel.from_, list):
+        return
+    for index, source in enumerate(channel.from_):
+        said = source.if_ if isinstance(source.if_, list) else [source.if_] if source.if_ is not None else []
+        if not any(
+            applies(source.when, one.params) and all(holds(each, one.raws, one.index, one.params) for each in said)
+            for one in shown
+        ):
+            words = " and ".join(telling.condition(each) for each in said)
+            yield Branch(
+                (*path, index), f"no example in which {channel.id} is {source.field}, when {words or 'it may'}"
+            )
+
+
+def _absent(path: Path, conditions: Sequence[grammar.Condition], shown: Sequence[_Shown]) -> Iterator[Branch]:
+    for index, one in enumerate(conditions):
+        told = [each for each in shown if one.field in each.raws and applies(one.when, each.params)]
+        if all(holds(one, each.raws, each.index, each.params) for each in told):
+            yield Branch((*path, index), f"no example in which there is no record: not {telling.condition(one)}")
+
+
+def _sentinels(requests: Iterable[tuple[Path, grammar.Request]], shown: Sequence[_Shown]) -> Iterator[Branch]:
+    for at, request in requests:
         for name, field in request.fields.items():
             for index, sentinel in enumerate(field.sentinels):
                 alone = field.model_copy(update={"sentinels": [sentinel]})
                 if not any(_is_sentinel(one, name, alone) for one in shown):
-                    place = (*path, "requests", at, "fields", name, "sentinels", index)
+                    place = (*at, "fields", name, "sentinels", index)
                     yield Branch(place, f"no example in which {name} is {telling.given(sentinel.raw)}")
 
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import get_args
 
+from labmon.drivers.grammar_fields import WordType
 from labmon.drivers.words import registers_of
 from labmon.units import UNITS
 
@@ -29,7 +31,7 @@ class Point:
     @property
     def registers(self) -> int:
         """Registers (or bits) that it takes."""
-        return registers_of(self.type, None)
+        return 1 if self.table in ("coils", "discrete") else registers_of(self.type, None)
 
 
 @dataclass(slots=True)
@@ -87,6 +89,8 @@ def point(text: str, *, modbus: bool) -> Point:
         raise ValueError(f"{text!r}: {table} is no table; they are {', '.join(TABLES)}")
     if not number.isdigit():
         raise ValueError(f"{text!r}: {number} is no register number")
+    if type_ not in get_args(WordType):
+        raise ValueError(f"{text!r}: {type_} is no type; they are {', '.join(get_args(WordType))}")
     scale = words[5] if len(words) == 6 else "1"
     try:
         float(scale)

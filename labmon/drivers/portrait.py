@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from labmon import units
-from labmon.drivers import grammar, telling
+from labmon.drivers import grammar, records, telling
 from labmon.drivers.branches import unshown
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.given import Ref, applies
@@ -69,11 +69,31 @@ def _query(driver: CompiledDriver, name: str, query: grammar.Query, plain: Setti
         "every": query.every,
         "doc": query.doc,
         "when": telling.when(query.when),
-        "requests": [_request(one) for one in query.requests],
+        "requests": [_request(one) for one in records.asked(query, plain)[0]],
+        "records": _records(query.record),
         "bytes": wire.bytes if wire is not None else None,
         "wire-time": None if seconds is None else round(seconds, 6),
         "line-share": None if seconds is None else round(seconds / query.every, 6),
         "channels": [_channel(channel, driver.file) for channel in query.channels],
+    }
+
+
+def _records(record: grammar.Record | None) -> dict[str, Any] | None:
+    """How stored samples are read, in words."""
+    if record is None:
+        return None
+    way = "only the latest can be read"
+    if record.index is not None:
+        way = "each by its index"
+    elif record.queue is not None:
+        way = f"oldest first; {telling.request(record.queue.pop)}, when it is on labmon's disk"
+    elif record.logger is not None:
+        way = "block by block from the logger, the next one when the one before is on labmon's disk"
+    return {
+        "way": way,
+        "key": record.key,
+        "at-most": record.at_most,
+        "there-when": [telling.condition(one) for one in record.present_when],
     }
 
 
@@ -84,13 +104,16 @@ def _request(one: grammar.Request) -> dict[str, Any]:
 def _channel(channel: grammar.Channel, file: grammar.DriverFile) -> dict[str, Any]:
     codes = [channel.unit]
     if isinstance(channel.unit, Ref):
-        codes = [str(choice) for choice in file.params[channel.unit.param].choices or []]
+        param = file.params[channel.unit.param]
+        given = param.choices or ([param.default] if param.default is not None else [])
+        codes = [str(choice) for choice in given]
+    unit = units.unit(str(codes[0])) if codes else None
     return {
         "id": channel.id,
         "name": channel.name,
         "units": codes,
-        "symbol": units.unit(str(codes[0])).symbol,
-        "kind": units.unit(str(codes[0])).kind,
+        "symbol": unit.symbol if unit is not None else None,
+        "kind": unit.kind if unit is not None else None,
         "unit-param": channel.unit.param if isinstance(channel.unit, Ref) else None,
         "decimals": channel.decimals,
         "range": channel.range,

@@ -10,19 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from labmon.drivers import grammar, telling
+from labmon.drivers import grammar, records, telling
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.course import changed
 from labmon.drivers.driver import Answer, Outcome, WrongInstrument
 from labmon.drivers.given import applies
 from labmon.drivers.query import CompiledQuery
 from labmon.drivers.setting import Setting
-from labmon.drivers.steps import Words
+from labmon.drivers.steps import Step, Words
 from labmon.drivers.watched import Seen, Watched
 from labmon.drivers.words import WordBlock, WordField
 from labmon.links.errors import LinkError, LinkLost
 from labmon.model.reading import Raw
 
+_ORDERED = ("u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64")
 TINY = 1e-9
 """Nothing that is measured is smaller: a float with its words swapped often is."""
 ORDERS: tuple[str, ...] = get_args(grammar.Order)
@@ -115,7 +116,32 @@ def effects_of(requests: Sequence[grammar.Request], setting: Setting) -> list[st
             if one.write is not None or changed(one):
                 declared = [allowed.effect for allowed in setting.file.writes if _allows(allowed, one, setting)]
                 found += declared or [telling.request(one)]
+    session = setting.file.session
+    for act in [*session.open, *session.wake, *session.close] if session is not None else []:
+        if act.changes and applies(act.when, setting.params):
+            declared = [allowed.effect for allowed in setting.file.writes if allowed.send == act.send]
+            found += declared or [f"sends {telling.quoted(act.send or '')} at connect"]
     return list(dict.fromkeys(found))
+
+
+def _of_steps(query: CompiledQuery, seen: Sequence[Seen], framing: str) -> list[Seen]:
+    """The exchanges of the query's own requests: what opens, wakes and selects left out, of several tries the last."""
+    own: list[Seen] = []
+    waiting = list(seen)
+    for step in query.steps:
+        found = [n for n, one in enumerate(waiting) if _is_request(step, one, framing)]
+        if not found:
+            return list(seen)
+        last = found[0]
+        while last + 1 in found:
+            last += 1
+        own.append(waiting[last])
+        waiting = waiting[last + 1 :]
+    return own
+
+
+def _is_request(step: Step, seen: Seen, framing: str) -> bool:
+    return step.request.encode(_transaction(seen, framing)) == seen.sent
 
 
 def _allows(allowed: grammar.AllowedWrite, one: grammar.Request, setting: Setting) -> bool:
@@ -163,7 +189,7 @@ async def probe(subject: Subject, found: Probe, *, names: Sequence[str] = (), ti
             if applies(query.when, setting.params) and (not names or name in names):
                 one = QueryProbe(name)
                 found.queries.append(one)
-                effects = effects_of(query.requests, setting)
+                effects = effects_of(records.asked(query, setting)[0], setting)
                 if effects and not subject.allow_effects:
                     one.effects = effects
                     continue
@@ -241,7 +267,7 @@ async def _ask(query: CompiledQuery, setting: Setting, link: Watched, one: Query
         raws, answer, error = [], None, failure.reason
         one.failures[error] = one.failures.get(error, 0) + 1
     finally:
-        exchanges = list(link.seen)
+        exchanges = _of_steps(query, link.seen, setting.framing)
         one.times += [seen.seconds for seen in exchanges if seen.seconds is not None and not seen.error]
     if answer is None and one.answer is not None:
         return  # what was seen of an answer is worth more than the failure after it
@@ -266,7 +292,7 @@ def _orders(
             if not applies(channel.when, setting.params) or channel.bit is not None or channel.compute is not None:
                 continue
             for word in step.fields:
-                if word.name == (channel.from_ or channel.id) and word.type not in ("bit", "ascii", "u8", "i8"):
+                if word.name in {source.field for source in channel.sources} and word.type in _ORDERED:
                     yield _view(channel, word, step, payload, setting)
 
 
@@ -285,7 +311,7 @@ def _view(channel: grammar.Channel, word: WordField, step: Words, payload: bytes
         values[order] = raw * scale + offset if isinstance(raw, (int, float)) else math.nan
     low, high = channel.range or (None, None)
     within = {}
-    if low is not None and high is not None:
+    if low is not None and high is not None and not channel.scale_by and channel.unit_by is None:
         within = {order: low <= value <= high and not 0 < abs(value) < TINY for order, value in values.items()}
     declared = word.order if word.order in orders else {"CDAB": "ABCD", "DCBA": "BADC"}[word.order]
     return OrderView(channel.id, word.name, word.type, data.hex(" ").upper(), declared, values, within)

@@ -196,8 +196,6 @@ class Conversation:
         self._buffer = b""
         self._stray = 0
         self._request = request
-        waiter: asyncio.Future[bytes] = loop.create_future()
-        self._waiter = waiter
         self._sent = time.monotonic()
         if self.trace is not None:
             self.trace.append(Traffic(self._sent, ">", frame))
@@ -205,8 +203,9 @@ class Conversation:
             self._transport.write(frame)
             # Until then it is on the wire, and nobody else's turn.
             self._last_byte = self._sent + len(frame) * self._timing.character
-            self._waiter = None
             return b""
+        waiter: asyncio.Future[bytes] = loop.create_future()
+        self._waiter = waiter
         timer = loop.call_later(timeout, self._expired, timeout, waiter, False)
         try:
             if request.manner is None:

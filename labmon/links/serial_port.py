@@ -18,6 +18,7 @@ from labmon.links.holder import in_use, why_not_open
 from labmon.links.transport import Receiver
 
 _CHUNK = 4096
+_PTYS = "/dev/pts/"
 
 
 class SerialTransport:
@@ -214,19 +215,30 @@ def open_port(endpoint: SerialEndpoint) -> serial.Serial:
     A pty takes baud and bits, ignores parity and knows no modem lines; none of that is an error.
     """
     try:
-        return serial.Serial(
-            port=endpoint.port,
-            baudrate=endpoint.baud,
-            bytesize=endpoint.bits,
-            parity=endpoint.parity,
-            stopbits=endpoint.stop,
-            rtscts=endpoint.rtscts,
-            timeout=0,
-            write_timeout=0,
-            exclusive=True,
-        )
+        return _opened(endpoint, endpoint.bits, endpoint.parity)
     except (OSError, ValueError, termios.error) as error:
-        raise LinkLost(f"{endpoint.port}: {_why(endpoint.port, error)}") from None
+        why = error
+    if why.args and why.args[0] == errno.EINVAL and os.path.realpath(endpoint.port).startswith(_PTYS):
+        # It ignores parity and 7 bits, but says so when nothing else was to be changed: at the second opening.
+        try:
+            return _opened(endpoint, 8, "N")
+        except (OSError, ValueError, termios.error) as error:
+            why = error
+    raise LinkLost(f"{endpoint.port}: {_why(endpoint.port, why)}") from None
+
+
+def _opened(endpoint: SerialEndpoint, bits: int, parity: str) -> serial.Serial:
+    return serial.Serial(
+        port=endpoint.port,
+        baudrate=endpoint.baud,
+        bytesize=bits,
+        parity=parity,
+        stopbits=endpoint.stop,
+        rtscts=endpoint.rtscts,
+        timeout=0,
+        write_timeout=0,
+        exclusive=True,
+    )
 
 
 def _why(port: str, error: Exception) -> str:

@@ -15,6 +15,7 @@ from virtual_clock import run
 from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
 from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, WrongInstrument
+from labmon.drivers.session import SESSION, CompiledSession
 from labmon.health.line import LineHealth
 from labmon.links import link
 from labmon.links.endpoint import TcpEndpoint
@@ -356,3 +357,32 @@ def test_on_a_full_line_high_priority_keeps_its_ticks_and_low_is_never_starved()
         assert max(b - a for a, b in pairwise([1000.0, *times, 1120.0])) < 13.0, (ask.device, times)
     equal, _ = play(plan_of(*[Ask(a.device, every=a.every) for a in (*fast, *slow)]), Wire(), 120.0)
     assert min(len(equal.good(ask.device)) / 1200 for ask in fast) < 0.95, "the line was not full: nothing is shown"
+
+
+def test_what_was_asked_again_within_an_asking_is_counted_with_its_device() -> None:
+    class Again(Ask):
+        async def ask(self, link: Any) -> Answer:
+            link.retries += 2
+            return await super().ask(link)
+
+    _, line = play(plan_of(Again("a"), Ask("b")), Wire(), 10.5)
+    a, b = (device.health for device in line.devices)
+    assert a.retries == 2 * a.exchanges > 0
+    assert b.retries == 0
+
+
+def test_a_line_that_ends_closes_the_sessions_of_its_devices_first() -> None:
+    closed: list[bool] = []
+
+    class Closing(CompiledSession):
+        def __init__(self) -> None:
+            pass
+
+        async def close(self, link: Any) -> None:
+            closed.append(link.is_open)
+
+    wire = Wire()
+    wire.memory.devices["a"] = {SESSION: Closing()}
+    play(plan_of(Ask("a")), wire, 2.0)
+    assert closed == [True]
+    assert not wire.is_open

@@ -214,7 +214,10 @@ def test_show_tells_of_every_channel_and_keeps_to_80_columns(name: str) -> None:
     for query in found["queries"]:
         assert f"query {query['query']}" in result.stdout
         assert query["requests"]
-        assert all(channel["id"] in result.stdout and channel["units"] for channel in query["channels"])
+        assert all(
+            channel["id"] in result.stdout and (channel["units"] or channel["unit-param"])
+            for channel in query["channels"]
+        )
     words = [line for line in result.stdout.splitlines() if len(line) > 80 and " " in line.strip()[:60]]
     assert words == []
 

@@ -20,8 +20,6 @@ FILES = {f"{p.parent.name}/{p.stem}": p for p in sorted(FOLDER.glob("*/*.yaml"))
 LEAST = 24
 """Files that the library holds at least."""
 
-UNFINISHED = {"lighthouse/remote"}
-
 CHECKED = {"modbus-rtu", "modbus-ascii"}
 """Framings with a checksum of their own."""
 REFUSING = {"modbus-rtu", "modbus-ascii", "modbus-tcp"}
@@ -127,8 +125,6 @@ def test_the_library_is_as_large_as_it_says() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_shipped_file_has_everything(name: str) -> None:
-    if name in UNFINISHED:
-        pytest.xfail("its bad examples follow")
     assert lacking(whole(FILES[name])) == []
 
 

@@ -20,9 +20,10 @@ from labmon.drivers.load import load_driver
 from labmon.drivers.session import close_sessions
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint
-from labmon.links.errors import Garbled, LinkError, Refused, Silent
+from labmon.links.errors import Garbled, LinkError, LinkLost, Refused, Silent
 from labmon.links.opening import make_link
 from labmon.links.serial_port import SerialTransport
+from labmon.links.text import Command
 
 HEAD = """
 labmon-driver: 1
@@ -501,6 +502,41 @@ queries:
         # Lower bounds only: how long it takes at most is the machine's affair.
         assert times[1] - times[0] >= 0.05
         assert times[2] - times[1] >= 0.06
+
+
+async def test_nothing_is_sent_until_the_instrument_has_had_its_time_after_the_connect() -> None:
+    query = queries(driver(UNTIL.replace("timeout: 200 ms", "timeout: 200 ms, after-connect: 80 ms")))[0]
+    before = time.monotonic()
+    async with line(lambda request, number: [Say(b"W 1\r")]) as (peer, link):
+        assert await values(query, link) == [1.0]
+        assert peer.requests[0][0] - before >= 0.08
+        assert link.memory.opened >= before
+
+
+async def test_a_command_on_a_port_that_is_gone_says_so_and_leaves_nothing_behind() -> None:
+    async with line(lambda request, number: []) as (peer, link):
+        peer.hang_up()
+        await _until(lambda: not link.is_open)
+        with pytest.raises(LinkLost):
+            await link.exchange(Command(b"GO"), 0.1)
+
+
+async def test_what_an_unanswered_command_says_all_the_same_is_no_reply_to_the_next_request() -> None:
+    query = r"""
+writes: [{send: GO, effect: Starts it.}]
+queries:
+  weight:
+    every: 5 s
+    requests:
+      - {send: GO, answer: none}
+      - {wait: 60 ms}
+      - {send: W, reply: "W {w}", fields: {w: {type: number}}}
+    channels:
+      - {id: w, name: Weight, unit: g}
+"""
+    asked = queries(driver(UNTIL, query=query))[0]
+    async with line(lambda r, n: [Say(b"W 99\r" if r == b"GO\r" else b"W 4\r")]) as (_, link):
+        assert await values(asked, link) == [4.0]
 
 
 async def test_a_cancelled_asking_leaves_nothing_behind_for_the_next() -> None:

@@ -22,7 +22,7 @@ from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkLost, Silent
 from labmon.links.holder import holders
 from labmon.links.opening import make_link, open_link
-from labmon.links.serial_port import SerialTransport
+from labmon.links.serial_port import SerialTransport, open_port
 from labmon.links.timing import Timing
 
 UNIT = 5
@@ -388,3 +388,14 @@ def on_uvloop(body: Coroutine[Any, Any, Any]) -> Any:
     assert not problems, problems
     assert "uvloop" in sys.modules
     return result
+
+
+def test_a_pty_opens_a_second_time_with_parity_and_7_bits() -> None:
+    """It ignores both, and refuses a change that is only of these: which is all that there is at the second opening."""
+    master, slave = os.openpty()
+    try:
+        for _ in range(3):
+            open_port(SerialEndpoint(os.ttyname(slave), 19200, 7, "E")).close()
+    finally:
+        os.close(master)
+        os.close(slave)
