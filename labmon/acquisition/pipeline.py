@@ -208,8 +208,14 @@ class Pipeline:
             area, line = (where.area, where.line) if where is not None else ("", "")
             self._commit([Event(kind, now, now, detail[:1000], device=device, area=area, line=line)])
 
-    def remember(self, states: Mapping[str, bytes], settings: Mapping[str, str] | None = None) -> None:
-        """Take up alarm states and settings that could not be read at the start."""
+    def remember(
+        self,
+        states: Mapping[str, bytes],
+        settings: Mapping[str, str] | None = None,
+        records: Mapping[str, RecordKey] | None = None,
+    ) -> None:
+        """Take up alarm states, settings and last records that could not be read at the start."""
+        self._records = {**(records or {}), **self._records}
         if settings is not None:
             self._settings = {**settings, **self._settings}
             self.remembers = True

@@ -78,7 +78,14 @@ class Records:
     # ------------------------------------------------------------------ the disk
 
     def wait(self, recorder: Recorder, now: float) -> float:
-        """Seconds until the next turn may come: 0 where nothing must be on the disk first that is not."""
+        """Seconds until the next turn may come: 0 where nothing must be on the disk first that is not.
+
+        Nor is anything read while nobody knows yet which record was the last, for a while at least.
+        """
+        if not self._began and not recorder.remembers:
+            self._waits_since = self._waits_since or now
+            if self.reader.confirms or now - self._waits_since <= PATIENCE:
+                return WAITS[-1]
         self._begin(recorder)
         if self._unstored is None:
             return 0.0
@@ -111,6 +118,7 @@ class Records:
     def _begin(self, recorder: Recorder) -> None:
         if not self._began:
             self._began = True
+            self._waits_since = 0.0
             self.last = recorder.last_record(self.plan.layout.query)
 
     # ------------------------------------------------------------------ what a turn brought

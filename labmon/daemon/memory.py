@@ -35,10 +35,11 @@ class Memory:
             self.complete = False
             return {}, {}, None
 
-    async def later(self) -> tuple[dict[str, bytes], dict[str, str]]:
-        """The alarm states and settings of the run before, as soon as the journal can be read."""
+    async def later(self) -> tuple[dict[str, bytes], dict[str, str], dict[str, RecordKey]]:
+        """The alarm states, settings and last records of the run before, as soon as the journal can be read."""
+        journal = self._journal
         while True:
             try:
-                return await self._journal.alarm_states(), await self._journal.settings()
+                return await journal.alarm_states(), await journal.settings(), await journal.latest_records()
             except JournalUnavailable:
                 await asyncio.sleep(AGAIN)

@@ -122,4 +122,6 @@ def _exchanges(plan: LinePlan, device: DevicePlan, asked: object, slowest: float
     one = timeout + plan.quiet
     if plan.framing != "modbus-tcp":
         one += max(timeout, 2 * slowest) + 2 * SETTLE
-    return one * (STEPS if steps is None else len(steps))
+    # A turn of reading records ends with its first failure: all the others have answered.
+    more: int = getattr(asked, "more_exchanges", 0)
+    return one * (STEPS if steps is None else len(steps)) + more * (timeout + plan.quiet)

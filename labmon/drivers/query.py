@@ -69,6 +69,8 @@ class CompiledQuery:
         self._record = records.Meaning(query.record, index, setting) if query.record is not None else None
         self.more_steps = records.steps_of(query, setting)
         """Requests of a reading of records beyond those of one asking, by what they are for."""
+        self.more_exchanges = records.most_of(query) * len(self.steps)
+        """Exchanges that a turn of reading records can have beyond those of one asking."""
         self.way = records.way(query, setting)
         """How its records are read; None for live values."""
         self._alive = [(one.field, index[one.field], one.within) for one in query.alive if one.field in index]

@@ -316,14 +316,18 @@ class Instrument:
         found += [(query.steps, self._current(query)) for query in self._order]
         return found
 
-    def _may_write(self, table: str, address: int, value: int) -> bool:
-        """Whether the file declares this write; what it does is done."""
-        self._now.clear()
-        return any(
+    def _may_write(self, table: str, address: int, value: int) -> bool | None:
+        """Whether the file declares this write, whose effect comes about then; None: it is not to be read back."""
+        if any([stored.written(table, address) for stored in self.stored.values()]):  # noqa: C419 - each hears of it
+            self._now.clear()
+            return None
+        declared = any(
             getattr(one, "table", "") == table and getattr(one, "address", -1) == address and not one.fields
             for steps, _ in self._sources()
             for one in steps
         )
+        self._now.clear()  # what an index selects is another record from now on
+        return declared
 
 
 @dataclass(frozen=True, slots=True)

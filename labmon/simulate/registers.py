@@ -29,7 +29,7 @@ class Registers:
     else.
     """
 
-    def __init__(self, sources: Sources, written: Callable[[str, int, int], bool]) -> None:
+    def __init__(self, sources: Sources, written: Callable[[str, int, int], bool | None]) -> None:
         self._sources = sources
         self._written = written
         self._kept: dict[tuple[str, int], int] = {}
@@ -96,9 +96,11 @@ class Registers:
         return body[:5]
 
     def _keep(self, table: str, address: int, value: int) -> bool:
-        if not self._written(table, address, value):
+        declared = self._written(table, address, value)
+        if declared is False:
             return False
-        self._kept[table, address] = value
+        if declared:
+            self._kept[table, address] = value
         self.forget()
         return True
 

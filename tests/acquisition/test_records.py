@@ -54,6 +54,7 @@ class Recorder:
         self.events: list[str] = []
         self.flushes = 0
         self.disk: bool | None = True
+        self.remembers = True
         self.forgotten: list[Any] = []
 
     @property
@@ -300,6 +301,19 @@ def test_a_disk_that_fails_for_long_is_said_on_the_channels() -> None:
     play(reader, 100.0, None, recorder)
     reasons = [e.readings[0].reason for _, e in of(recorder, "d0") if e.readings[0].value is None]
     assert reasons == ["not-available (waits until what was read is on the disk)"]
+
+
+def test_nothing_is_read_before_the_journal_says_what_was_the_last_record() -> None:
+    reader = Reader(turns=[Turn([record(5)])])
+    recorder = Recorder()
+    recorder.remembers = False
+
+    def remember() -> None:
+        recorder.remembers, recorder.last = True, (record(4).time, record(4).key)  # type: ignore[assignment]
+
+    play(reader, 20.0, {10.0: remember}, recorder)
+    assert reader.lasts[0] == recorder.last
+    assert min(at for at, _ in of(recorder, "d0")) - recorder.at[0] > 8.0
 
 
 def test_an_instrument_without_records_says_so_once() -> None:
