@@ -326,7 +326,9 @@ def test_a_wrong_site_snippet_would_be_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "block", of_kind("yaml driver", "yaml driver-text", "yaml driver-binary", "yaml driver-above"), ids=str
+    "block",
+    of_kind("yaml driver", "yaml driver-text", "yaml driver-binary", "yaml driver-stream", "yaml driver-above"),
+    ids=str,
 )
 def test_whole_driver_snippets_go_into_service(block: Block) -> None:
     loaded = load_driver(Path("snippet.yaml"), "example/snippet", text=block.text)
@@ -361,6 +363,7 @@ def test_every_yaml_block_is_checked() -> None:
         "yaml driver-text",
         "yaml driver-above",
         "yaml driver-binary",
+        "yaml driver-stream",
         "yaml driver-text-part",
     }
     known |= {"sh", "sh run", "text", "json", "python", "toml"}  # run in tests/delivery and test_python_drivers.py

@@ -21,6 +21,7 @@ USES = {
     "daemon/certificates.py": "days until a certificate ends",
     "ingest/process.py": "days until a certificate ends",
     "acquisition/line.py": "when a reading was received",
+    "acquisition/listening.py": "when a frame was received",
     "acquisition/load.py": "whether a calibration is overdue",
     "acquisition/pipeline.py": "when an event was",
     "daemon/clock.py": "is about it",

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from labmon.acquisition.guards import Errand, tell_identity, without_records, without_values
+from labmon.acquisition.listening import Listening
 from labmon.acquisition.normalise import failed, readings_of
 from labmon.acquisition.plan import LinePlan
 from labmon.acquisition.polled import PolledDevice, PolledQuery, TimedLink
@@ -64,9 +65,15 @@ class Line:
         """Completed turns, good, failed or resting: the sign that this task makes progress."""
         now = clock()
         self.devices = [
-            PolledDevice.starting(device, TimedLink(link, device.timeout, plan.quiet), health.device(device.id), now)
+            PolledDevice.starting(
+                device,
+                TimedLink(link, device.timeout, plan.quiet, getattr(device.driver, "timeout", math.inf)),
+                health.device(device.id),
+                now,
+            )
             for device in plan.devices
         ]
+        self.listening = Listening(self) if any(device.streams for device in self.devices) else None
         self._probe_free = 0.0
         self._lost_since: float | None = None
         self._holds = False
@@ -105,13 +112,15 @@ class Line:
             return
         self._over = True
         for device in self.devices:
-            for poll in device.polls:
+            for poll in device.queries:
                 with contextlib.suppress(Exception):  # what is broken may be the taking of readings itself
-                    self._fail(poll, reason_text(Reason.INTERNAL, "the line's task failed"))
+                    self.fail(poll, reason_text(Reason.INTERNAL, "the line's task failed"))
 
     # ------------------------------------------------------------------ whose turn
 
     async def _turn(self) -> None:
+        if self.listening is not None and self.listening.cut_off:
+            self._lost(LinkLost("the far end closed"))
         if not self.link.is_open and not await self._open():
             return
         device, poll, due = self._next()
@@ -122,8 +131,10 @@ class Line:
                 return
         if not self.link.is_open:
             return
-        if device.resting:
+        if poll is None:
             await self._probe(device)
+        elif self.listening is not None and poll in device.streams:
+            await self.listening.look_after(poll)
         elif isinstance(poll, PolledQuery):
             await self._poll(poll)
         elif poll is not None:
@@ -137,6 +148,9 @@ class Line:
         best: tuple[PolledDevice, PolledQuery | Errand | None, float] | None = None
         first = (True, math.inf)
         for device in self.devices:
+            for poll in device.streams:
+                if (rank := (poll.due > now, poll.due)) < first:
+                    first, best = rank, (device, poll, poll.due)
             if device.resting:
                 due = max(device.probe_at, self._probe_free)
                 rank = (True, due) if due > now else (False, due + PROBE_WAITS)
@@ -181,9 +195,11 @@ class Line:
                 device.probe_at = now
                 for poll in device.polls:
                     poll.at_once(now)
+        if self.listening is not None:
+            self.listening.opened(now)
         return True
 
-    def _answered(self) -> None:
+    def answered(self) -> None:
         """An exchange came to an end of its own: the line is open.
 
         Not before: a converter that is held by somebody else takes every connection, and closes it.
@@ -207,8 +223,8 @@ class Line:
         """
         if not self._told_opening and self._lost_since is None:
             for device in self.devices:
-                for poll in device.polls:
-                    self._fail(poll, reason_text(Reason.LINK_LOST, "still opening"))
+                for poll in device.queries:
+                    self.fail(poll, reason_text(Reason.LINK_LOST, "still opening"))
         self._told_opening = True
 
     def _lost(self, error: LinkLost, skip: PolledQuery | None = None) -> None:
@@ -220,14 +236,16 @@ class Line:
             self.health.lost(now, error.detail)
             log.warning("line %s: lost: %s", self.plan.id, error.detail or "no detail")
             self.recorder.condition(f"line.{self.plan.id}.lost", True, error.detail)
+        if self.listening is not None:
+            self.listening.closed()
         self._reopen_at = now + REOPEN[min(self._reopens, len(REOPEN) - 1)]
         self._reopens += 1
         for device in self.devices:
             device.forget_identity(now)
-            for poll in device.polls:
+            for poll in device.queries:
                 if poll is not skip:
                     poll.pass_over(now)
-                self._fail(poll, error.reason)
+                self.fail(poll, error.reason)
 
     # ------------------------------------------------------------------ one device
 
@@ -238,10 +256,10 @@ class Line:
         if poll.records is not None and (wait := poll.records.wait(self.recorder, started)):
             self._wait_for_disk(poll, poll.records, started, wait)
             return
-        if not await self._identify(device) or not await self._guarded(device):
+        if not await self.identify(device) or not await self.guarded(device):
             if self.link.is_open and not device.resting:
                 device.health.missed(poll.advance(self.clock()))
-                self._fail(poll, device.reason)
+                self.fail(poll, device.reason)
             return
         outcome = await self._ask(device, poll, poll.records)
         missed = poll.advance(self.clock())
@@ -250,13 +268,13 @@ class Line:
         if isinstance(outcome, LinkLost):
             self._lost(outcome, skip=poll)
         elif isinstance(outcome, LinkError):
-            self._fail(poll, outcome.reason)
+            self.fail(poll, outcome.reason)
             if device.tired:
                 self._rest(device, poll)
         elif isinstance(outcome, Turn):
             self._read(poll, outcome, started)
         else:
-            self._good(poll, outcome)
+            self.good(poll, outcome)
         poll.skipped += missed
 
     async def _ask(
@@ -273,11 +291,11 @@ class Line:
             await self._failure(device, error, started)
             return error
         except Exception as error:  # noqa: BLE001 - a driver must not be able to stop its line
-            return self._internal(device, poll.plan.query.name, error)
+            return self.internal(device, poll.plan.query.name, error)
         self._success(device, self.clock() - started)
         return answer
 
-    async def _identify(self, device: PolledDevice) -> bool:
+    async def identify(self, device: PolledDevice) -> bool:
         """Whether the device is the one that the site file names; asked after each (re)connect."""
         if device.identified or device.plan.identity is None:
             return True
@@ -304,7 +322,7 @@ class Line:
                 self._rest(device, None)
             return False
         except Exception as error:  # noqa: BLE001 - as in _ask
-            device.reason = self._internal(device, "identity", error).reason
+            device.reason = self.internal(device, "identity", error).reason
             return False
         self._success(device, self.clock() - started)
         self.recorder.condition(alarm, False, found.text)
@@ -316,7 +334,7 @@ class Line:
         device.identified_as(found.variant, self.clock())
         return True
 
-    async def _guarded(self, device: PolledDevice) -> bool:
+    async def guarded(self, device: PolledDevice) -> bool:
         """Whether it is known how the device is set; asked after each (re)connect, before the first query."""
         return device.guard is None or device.guard.known or await self._errand(device, device.guard)
 
@@ -336,19 +354,20 @@ class Line:
             errand.due = self.clock() + min(errand.every, RETRY)
             return False
         except Exception as error:  # noqa: BLE001 - as in _ask
-            device.reason = self._internal(device, type(errand).__name__, error).reason
+            device.reason = self.internal(device, type(errand).__name__, error).reason
             errand.due = self.clock() + errand.every
             return False
         self._success(device, self.clock() - started)
         errand.due = self.clock() + errand.every
         return True
 
-    def _internal(self, device: PolledDevice, what: str, error: Exception) -> LinkError:
+    def internal(self, device: PolledDevice, what: str, error: Exception) -> LinkError:
+        """A fault in labmon itself, told once: it costs this device alone."""
         detail = f"{type(error).__name__} in {what}"
         if device.reason != detail:
             log.error("line %s: device %s: fault in labmon: %s", self.plan.id, device.plan.id, detail, exc_info=error)
             device.reason = detail
-        self._answered()
+        self.answered()
         device.health.record_failure(Reason.INTERNAL, self.clock())
         device.failures += 1
         return LinkError(detail)
@@ -359,7 +378,7 @@ class Line:
         device.health.record_failure(error.code, now)
         if isinstance(error, LinkLost):
             return  # of the line, not of the device
-        self._answered()
+        self.answered()
         if isinstance(error, Refused) and error.error not in UNREACHED:
             device.failures = 0  # it is alive and said no
             return
@@ -380,7 +399,7 @@ class Line:
     def _success(self, device: PolledDevice, seconds: float) -> None:
         now = self.clock()
         device.answered(seconds)
-        self._answered()
+        self.answered()
         device.health.record_success(seconds, now)
         if not device.told_alive:
             device.told_alive = True
@@ -398,9 +417,10 @@ class Line:
         last = reason_code(device.health.last_failure or Reason.SILENT)
         log.warning("line %s: device %s: rests (%s)", self.plan.id, device.plan.id, last)
         self.recorder.condition(f"{device.plan.id}.dead", True, last)
-        for other in device.polls:
+        # Who speaks by itself goes on doing so, and is believed where nobody needs to ask who it is.
+        for other in device.polls if device.identified else device.queries:
             if other is not poll:
-                self._fail(other, reason_text(Reason.RESTING, last))
+                self.fail(other, reason_text(Reason.RESTING, last))
 
     async def _probe(self, device: PolledDevice) -> None:
         """One short question: identity or settings where they are not known, else the first query.
@@ -414,7 +434,7 @@ class Line:
         poll = next((p for p in device.polls if p.records is None), device.polls[0])
         try:
             if not device.identified or (device.guard is not None and not device.guard.known):
-                await (self._guarded(device) if device.identified else self._identify(device))
+                await (self.guarded(device) if device.identified else self.identify(device))
                 if device.resting and self.link.is_open:
                     if device.failures:
                         self._rest_on(device, started)
@@ -428,11 +448,11 @@ class Line:
             self._lost(outcome)
         elif isinstance(outcome, Refused) and outcome.error not in UNREACHED:
             self._success(device, self.clock() - started)
-            self._fail(poll, outcome.reason)
+            self.fail(poll, outcome.reason)
         elif isinstance(outcome, LinkError):
             self._rest_on(device, started)
         elif isinstance(outcome, Answer) and poll.records is None:
-            self._good(poll, outcome)
+            self.good(poll, outcome)
 
     def _rest_on(self, device: PolledDevice, started: float) -> None:
         """A probe failed: one entry with the ticks not tried, and the next probe no sooner than its share allows."""
@@ -442,22 +462,23 @@ class Line:
         reason = reason_text(Reason.RESTING, reason_code(device.health.last_failure or Reason.SILENT))
         for poll in device.polls:
             poll.pass_over(now)
-            self._fail(poll, reason)
+            self.fail(poll, reason)
 
     # ------------------------------------------------------------------ readings
 
-    def _good(self, poll: PolledQuery, answer: Answer) -> None:
+    def good(self, poll: PolledQuery, answer: Answer, received: int | None = None) -> None:
+        """Make readings of an answer; `received` (UTC ns): when it came, if not now."""
         flags = self.recorder.flags(poll.device.plan.id)
         try:
             if (guard := poll.device.guard) is not None and guard.wrong:
                 answer = without_values(answer, Reason.WRONG_MODE, guard.wrong)
             elif answer.signs and (still := poll.signs.still(answer.signs, self.clock())):
                 answer = without_values(answer, Reason.NOT_RELIABLE, still)
-            exchange = readings_of(poll.plan, answer, time.time_ns(), flags)
+            exchange = readings_of(poll.plan, answer, received or time.time_ns(), flags)
             exchange.skipped = poll.skipped
             self.recorder.accept(exchange)
         except Exception as error:  # noqa: BLE001 - what one device says must not stop its line
-            self._fail(poll, self._internal(poll.device, poll.plan.query.name, error).reason)
+            self.fail(poll, self.internal(poll.device, poll.plan.query.name, error).reason)
             return
         poll.skipped, poll.failed = 0, False
 
@@ -478,7 +499,7 @@ class Line:
                 poll.skipped = 0
             records.told = True
         except Exception as error:  # noqa: BLE001 - as in _good
-            self._fail(poll, self._internal(poll.device, poll.plan.query.name, error).reason)
+            self.fail(poll, self.internal(poll.device, poll.plan.query.name, error).reason)
             return
         if turn.records:
             poll.skipped = 0
@@ -489,10 +510,11 @@ class Line:
     def _wait_for_disk(self, poll: PolledQuery, records: Records, now: float, wait: float) -> None:
         """What was read is not on the disk, and reading on would take it away: others are polled meanwhile."""
         if records.stuck(now):
-            self._fail(poll, reason_text(Reason.NOT_AVAILABLE, "waits until what was read is on the disk"))
+            self.fail(poll, reason_text(Reason.NOT_AVAILABLE, "waits until what was read is on the disk"))
         poll.due = now + wait
 
-    def _fail(self, poll: PolledQuery, reason: str) -> None:
+    def fail(self, poll: PolledQuery, reason: str) -> None:
+        """Make readings without a value, for this reason."""
         flags = self.recorder.flags(poll.device.plan.id)
         self.recorder.accept(failed(poll.plan, reason, time.time_ns(), flags, poll.skipped))
         poll.skipped, poll.failed = 0, True

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, cast, get_args
 
 from labmon import units
 from labmon.acquisition.variants import column_scaling, variant_plans
 from labmon.config.site import ChannelConfig, DeviceConfig, LineConfig, Profile, Site
-from labmon.drivers.driver import ChannelSpec, DeviceClock, Driver, Guard, Identity, Query
+from labmon.drivers.driver import ChannelSpec, DeviceClock, Driver, Guard, Identity, Query, StreamQuery
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.opening import Framing
 from labmon.model.exchange import Column, Layout
@@ -200,8 +200,32 @@ class _Planner:
             return None
         if first is None:
             return None
+        self._told_apart(path, line, devices)
         framing = next(iter(framings.values()))
-        return LinePlan(line.id, self._endpoint(line, first), framing, line.quiet or 0.0, tuple(devices))
+        return LinePlan(line.id, self._endpoint(path, line, first), framing, line.quiet or 0.0, tuple(devices))
+
+    def _told_apart(self, path: Path, line: LineConfig, devices: Sequence[DevicePlan]) -> None:
+        """Who speaks unasked shares its line only with its like, and only where each frame says whose it is."""
+        places = {config.id: (*path, "devices", i) for i, config in enumerate(line.devices)}
+        speaking = [d for d in devices if any(q.query.kind == "stream" for q in d.queries)]
+        if not speaking or len(devices) == 1:
+            return
+        for device in devices:
+            if device.driver.id != speaking[0].driver.id:
+                self.report(
+                    (*places[device.id], "driver"),
+                    f"{speaking[0].id} sends without being asked: its line has no devices of another driver",
+                )
+        for device in speaking:
+            streams = [cast(StreamQuery, q.query) for q in device.queries if q.query.kind == "stream"]
+            if not all(query.addressed for query in streams):
+                self.report(
+                    places[device.id],
+                    f"{device.driver.id} sends without being asked, and its frames do not say which device sends them",
+                    "give each of them a line of its own",
+                )
+            elif any(other.address == device.address for other in speaking if other is not device):
+                self.report(places[device.id], f"another device of this line sends as {device.address} too")
 
     def _driver(self, path: Path, name: str) -> Driver | None:
         if name not in self.drivers:
@@ -212,13 +236,17 @@ class _Planner:
                 return None
         return self.drivers[name]
 
-    def _endpoint(self, line: LineConfig, driver: Driver) -> Endpoint:
+    def _endpoint(self, path: Path, line: LineConfig, driver: Driver) -> Endpoint:
         if line.tcp is not None:
             return TcpEndpoint(line.tcp.host, line.tcp.port)
         serial = line.serial
         if serial is None:
             raise ValueError(f"line {line.id} has neither serial nor tcp")
         default = driver.serial
+        if serial.baud is None and not default.known:
+            self.report(
+                (*path, "serial"), f"the speed of {driver.id} is not known: give `baud`", "see the instrument's manual"
+            )
         return SerialEndpoint(
             serial.port,
             serial.baud or default.baud,

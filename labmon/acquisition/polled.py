@@ -12,6 +12,7 @@ from labmon.acquisition.plan import DevicePlan, QueryPlan
 from labmon.acquisition.records import Records
 from labmon.health.line import DeviceHealth
 from labmon.links.link import Link, Memory, Request
+from labmon.links.stream import Listener
 from labmon.links.text import Prompted
 
 SLOT = 0.02
@@ -33,9 +34,11 @@ STRETCH = 3.0
 class TimedLink:
     """The line's link as one device sees it: its own timeout, stretched where it answers late, cut for a probe."""
 
-    def __init__(self, link: Link, fixed: float | None = None, gap: float = 0.0) -> None:
+    def __init__(self, link: Link, fixed: float | None = None, gap: float = 0.0, default: float = math.inf) -> None:
+        """`fixed` is what the site gives in the place of the driver's `default`; a longer one of a request stays."""
         self.link = link
         self.fixed = fixed
+        self.default = default
         self.gap = gap
         self.stretch = 1.0
         self.retries = 0
@@ -66,7 +69,9 @@ class TimedLink:
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         """One exchange with this device's timeout."""
         if not isinstance(request, Prompted):  # how often that is sent follows from its time
-            timeout = (self.fixed or timeout) * self.stretch
+            if self.fixed is not None and (timeout <= self.default or timeout < self.fixed):
+                timeout = self.fixed
+            timeout *= self.stretch
         timeout = min(timeout, self.cap)
         return await self.link.exchange(request, timeout, gap=max(gap, self.gap))
 
@@ -77,6 +82,10 @@ class TimedLink:
     async def send_break(self, seconds: float) -> None:
         """Hold the line in BREAK."""
         await self.link.send_break(seconds)
+
+    def listen(self, listener: Listener | None) -> None:
+        """Give what comes unasked on the line to a listener."""
+        self.link.listen(listener)
 
     def rest(self, seconds: float) -> None:
         """Send nothing until so many seconds after the last byte."""
@@ -136,6 +145,11 @@ class PolledDevice:
     link: TimedLink
     health: DeviceHealth
     polls: list[PolledQuery] = field(default_factory=list)
+    """Queries that are asked."""
+    streams: list[PolledQuery] = field(default_factory=list)
+    """Queries whose values come by themselves; `due` is when they are looked after."""
+    queries: list[PolledQuery] = field(default_factory=list)
+    """All, in the order of the plan."""
     failures: int = 0
     rest: int = -1
     """Index into the rest periods; -1: not resting."""
@@ -158,6 +172,11 @@ class PolledDevice:
         self._ask_as(self.plan)
 
     @property
+    def known(self) -> bool:
+        """Whether it is known who it is and how it is set, as far as it can be asked."""
+        return self.identified and (self.guard is None or self.guard.known)
+
+    @property
     def resting(self) -> bool:
         """Whether its ticks are not tried now."""
         return self.rest >= 0
@@ -172,7 +191,9 @@ class PolledDevice:
             first = now + min(FIRST, query.every) * share
             phase = round(share * query.every / SLOT) * SLOT
             records = Records(query) if query.query.kind == "record" else None
-            device.polls.append(PolledQuery(query, device, math.ceil(first / SLOT) * SLOT, phase, records=records))
+            poll = PolledQuery(query, device, math.ceil(first / SLOT) * SLOT, phase, records=records)
+            device.queries.append(poll)
+            (device.streams if query.query.kind == "stream" else device.polls).append(poll)
         return device
 
     @property
@@ -186,7 +207,7 @@ class PolledDevice:
         asked = self.plan.variants.get(variant, self.plan)
         if asked is self.asked:
             return
-        for poll, query in zip(self.polls, asked.queries, strict=True):
+        for poll, query in zip(self.queries, asked.queries, strict=True):
             poll.plan = query
             if poll.records is not None:
                 poll.records.read_as(query)

@@ -27,7 +27,10 @@ from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.computed import operands
 from labmon.drivers.examples import asked_of
 from labmon.drivers.given import ANY, Param, Ref, applies, value_of
+from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.setting import Setting
+from labmon.drivers.steps import Step
+from labmon.drivers.streams import check_streams
 from labmon.drivers.variants import exclusive, some_address, variants
 from labmon.links.pattern import Pattern, PatternError
 
@@ -278,9 +281,13 @@ def _compiles(file: grammar.DriverFile, report: Report) -> None:
     for params in variants(file):
         setting = Setting(file, file.framings[0], some_address(file), params)
         driver = CompiledDriver("check/check", file, "")
+        asked: dict[str, Sequence[Step]] = {}
         for name, query in file.queries.items():
             if applies(query.when, setting.params):
                 try:
-                    driver.query(name, setting)
+                    asked[name] = driver.query(name, setting).steps
                 except ValueError as error:
                     report(("queries", name), str(error), at_key=True)
+        if file.identity is not None:
+            asked[""] = CompiledIdentity(file.identity, setting).steps
+        check_streams(file, asked, setting, report)

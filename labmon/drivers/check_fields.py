@@ -45,7 +45,7 @@ def kind_of(request: grammar.Request, setting: Setting) -> str:
     """Which form the reply has: identification, coils, registers, bytes, delimited, fixed or text."""
     if request.read == "identification":
         return "identification"
-    if request.send is None:
+    if request.send is None and request.listen is None:
         return "coils" if request.read in ("coils", "discrete") else "registers"
     if request.bytes is not None or (request.reply is not None and setting.framing == "binary"):
         return "bytes"

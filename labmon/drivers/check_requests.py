@@ -30,7 +30,10 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
     if request.call is not None:
         _call(path, request, setting, report)
         return
-    if is_text is not (request.send is not None):
+    if request.listen is not None and not is_text:
+        report((*path, "listen"), "only a device that speaks text or binary is listened to", at_key=True)
+        return
+    if is_text is not (request.send is not None or request.listen is not None):
         report(path, f"a device that speaks {setting.framing} is asked with {'send' if is_text else 'read or write'}")
         return
     if request.read == "identification" and not request.fields:
@@ -49,6 +52,8 @@ def check_request(path: Path, request: grammar.Request, setting: Setting, report
             return
     if request.send is not None:
         _text(path, request, setting, report)
+    elif request.listen is not None:
+        _form(path, request, setting, report)
     elif request.write is not None:
         _write(path, request, setting, report)
     elif request.read != "identification":
@@ -75,6 +80,10 @@ def _text(path: Path, request: grammar.Request, setting: Setting, report: Report
     except ValueError as error:
         report((*path, "send"), str(error))
         return
+    _form(path, request, setting, report)
+
+
+def _form(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
     try:
         steps(request, setting)
     except TemplateError as error:

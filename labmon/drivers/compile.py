@@ -26,8 +26,10 @@ class CompiledDriver:
         self.source_text = source_text
         self.title = file.title
         self.framings: tuple[str, ...] = tuple(file.framings)
+        self.timeout = file.timing.timeout
         given = file.serial
-        self.serial = SerialDefaults(**given.model_dump()) if given is not None else SerialDefaults()
+        settings = given.model_dump(exclude_none=True) if given is not None else {}
+        self.serial = SerialDefaults(**settings, known=given is None or given.baud is not None)
         shown = {e.query for e in file.examples if e.readings is not None}
         self.generic = file.generic
         # Its examples show the file; what the site's parameters make of it nobody has shown.

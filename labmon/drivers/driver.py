@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from labmon.drivers.given import ParamValue
 from labmon.links.link import Link
+from labmon.links.stream import StreamForm
 from labmon.model.reading import Raw
 
 
@@ -140,8 +141,8 @@ class Query(Protocol):
         ...
 
     @property
-    def kind(self) -> Literal["live", "record"]:
-        """Whether the readings are of now, or the instrument's own stored sample."""
+    def kind(self) -> Literal["live", "record", "stream"]:
+        """Whether the readings are of now, the instrument's own stored sample, or come by themselves (StreamQuery)."""
         ...
 
     async def ask(self, link: Link) -> Answer:
@@ -150,6 +151,29 @@ class Query(Protocol):
         Raises Silent, Garbled, Refused or LinkLost (labmon.links.errors) when there is no reply at all; a reply that
         says that a value is bad is an outcome with a reason.
         """
+        ...
+
+
+class StreamQuery(Query, Protocol):
+    """A query of kind stream: its values come by themselves. `ask` waits for one frame, for who wants one."""
+
+    @property
+    def stream(self) -> StreamForm | None:
+        """How its frames are known."""
+        ...
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds without a frame after which it is silent; None: three times its interval."""
+        ...
+
+    @property
+    def addressed(self) -> bool:
+        """Whether each frame says which device it comes from."""
+        ...
+
+    def decode(self, payloads: Sequence[bytes]) -> Answer:
+        """What the payload of one frame says. Raises Garbled."""
         ...
 
 
@@ -224,13 +248,14 @@ class DeviceClock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SerialDefaults:
-    """Serial settings of an instrument as delivered."""
+    """Serial settings of an instrument as delivered; where its speed is not `known`, `baud` is no more than usual."""
 
     baud: int = 9600
     bits: Literal[7, 8] = 8
     parity: Literal["N", "E", "O"] = "N"
     stop: Literal[1, 2] = 1
     rtscts: bool = False
+    known: bool = True
 
 
 class Driver(Protocol):

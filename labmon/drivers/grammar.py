@@ -161,8 +161,8 @@ class Manual(Strict):
 class Serial(Strict):
     """Serial settings as delivered."""
 
-    baud: Annotated[int, Limits(ge=50, le=4_000_000)]
-    """Bits per second."""
+    baud: Annotated[int, Limits(ge=50, le=4_000_000)] | None = None
+    """Bits per second. Left out: not known, and the site file has to say it."""
     bits: Literal[7, 8] = 8
     """Data bits."""
     parity: Literal["N", "E", "O"] = "N"
@@ -258,8 +258,11 @@ class Query(Strict):
     """How often it is asked, unless the site file says otherwise."""
     priority: Literal["high", "normal", "low"] = "normal"
     """Who waits where several queries of a line are due: normal gives way to high for a second, low to all for ten."""
-    kind: Literal["live", "record"] = "live"
-    """Whether the reply is of now, or a sample that the instrument stored."""
+    kind: Literal["live", "record", "stream"] = "live"
+    """Whether the reply is of now (live), a sample that the instrument stored (record), or comes by itself (stream)."""
+    silence: Period | None = None
+    """Stream: seconds without a frame after which its channels are silent. Left out: three times `every`. Of frames
+    that come more often than `every` the last one in each interval is a reading; the others are counted."""
     doc: Text | None = None
     """Words for people."""
     requests: Annotated[list[Request], Limits(min_length=1)]
@@ -281,6 +284,12 @@ class Query(Strict):
     def _record(self) -> Query:
         if (self.kind == "record") != (self.record is not None):
             raise ValueError("a query of kind record, and only that, says time and key under record")
+        if any((self.kind == "stream") != (r.listen is not None) for r in self.requests):
+            raise ValueError("a query of kind stream, and only that, has a request with `listen: true`")
+        if self.kind == "stream" and len({str(r.when) for r in self.requests}) < len(self.requests):
+            raise ValueError("a query of kind stream has one request; another kind of line is another query")
+        if self.silence is not None and self.kind != "stream":
+            raise ValueError("only a query of kind stream says after what it is silent")
         return self
 
 

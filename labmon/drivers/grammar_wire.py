@@ -262,7 +262,7 @@ class Columns(Strict):
 
 
 class Request(Strict):
-    """One request and where its reply holds values. Exactly one of read, write, send and wait."""
+    """One request and where its reply holds values. Exactly one of read, write, send, listen, wait and call."""
 
     read: Literal["coils", "discrete", "holding", "input", "identification"] | None = None
     """The table that is read (function codes 1 to 4), or the device identification (0x2B/0x0E)."""
@@ -310,6 +310,9 @@ class Request(Strict):
     """Python drivers only: the function that asks, and gives the raw values of the fields."""
     wait: Pause | None = None
     """Nothing is asked, for so long: an instrument needs its time before the next request."""
+    listen: Literal[True] | None = None
+    """Text or binary, in a query of kind stream: nothing is asked. Each frame that comes by itself, is delimited as
+    `frame` says of replies and fits the form given here is one set of values."""
     fields: dict[Id, Field] = {}
     """Where values stand in the reply."""
     changes: bool | None = None
@@ -330,9 +333,9 @@ class Request(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Request:
-        kinds = [k for k in ("read", "write", "send", "wait", "call") if getattr(self, k) is not None]
+        kinds = [k for k in ("read", "write", "send", "wait", "listen", "call") if getattr(self, k) is not None]
         if len(kinds) != 1:
-            raise ValueError("a request is exactly one of read, write, send, wait and call")
+            raise ValueError("a request is exactly one of read, write, send, listen, wait and call")
         kind = "identification" if self.read == "identification" else kinds[0]
         if extra := sorted(_key(e) for e in self.model_fields_set - _ALLOWED[kind]):
             raise ValueError(f"{', '.join(extra)} has no place in this kind of request")
@@ -348,6 +351,7 @@ _ALLOWED = {
     "write": {"repeat", "stride", "write", "at", "value", "values", "type", "order", "timeout", "after", "when"},
     "send": _ASKED | {"send", "reply", "pattern", "columns", "bytes", "starts", "answer", "fields", "changes"},
     "wait": {"wait", "when"},
+    "listen": {"listen", "reply", "pattern", "columns", "bytes", "starts", "fields", "when"},
     "call": {"call", "fields", "timeout", "after", "effect", "when"},
 }
 """Kind of request -> the keys that it may have."""
@@ -386,7 +390,14 @@ def _send(request: Request) -> None:
         raise ValueError("starts belongs to columns and bytes")
 
 
-_CHECKS: dict[str, Callable[[Request], None]] = {"read": _read, "write": _write, "send": _send}
+def _listen(request: Request) -> None:
+    if sum(getattr(request, name) is not None for name in REPLIES) != 1:
+        raise ValueError(f"a request that listens gives exactly one of {', '.join(REPLIES[:-1])} and {REPLIES[-1]}")
+    if not request.fields:
+        raise ValueError("a request that listens has fields")
+
+
+_CHECKS: dict[str, Callable[[Request], None]] = {"read": _read, "write": _write, "send": _send, "listen": _listen}
 
 
 def _bounded(every: float | None, times: int | None) -> None:

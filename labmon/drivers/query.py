@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from labmon.drivers import computed, grammar, meaning, records
+from labmon.drivers import computed, grammar, meaning, records, streams
 from labmon.drivers.asking import Asking
 from labmon.drivers.conditions import FieldIndex
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
@@ -31,11 +31,17 @@ class CompiledQuery:
         self.name = name
         self.every = query.every
         self.waits = WAITS[query.priority]
-        self.kind: Literal["live", "record"] = query.kind
+        self.kind: Literal["live", "record", "stream"] = query.kind
         requests, asked_setting = records.asked(query, setting)
         self._asking = Asking(requests, asked_setting)
         self.steps = self._asking.steps
         self.timeout = self._asking.timeout
+        self.silence = query.silence
+        """Of a stream: seconds without a frame after which it is silent; None, three times its interval."""
+        self.stream = streams.form(query, self.steps)
+        """Of a stream: how its frames are known."""
+        self.addressed = self.stream is not None and streams.addressed(query, setting)
+        """Of a stream: whether its frames say which device sends them."""
         self._grammar = query
         self._params = setting.params
         self._entries = entries_of(query, self._asking.names, setting)

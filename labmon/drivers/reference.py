@@ -33,11 +33,83 @@ default must be given. Durations are written `500 ms`, `10 s`, `5 min`; ids are 
 type says *or a parameter*, `{param: name}` may stand in its place, and the site file gives the value.
 """
 
+WANTED: tuple[tuple[str, str], ...] = (
+    ("serial settings as delivered (the site file can change them)", "DriverFile.serial Serial.parity Serial.rtscts"),
+    ("Modbus RTU, ASCII or TCP, serial text, binary frames", "DriverFile.framings"),
+    ("the function code", "Request.read Request.write"),
+    ("register numbers from 0, from 1, or as 30001 and 40001", "DriverFile.base"),
+    ("what may be read in one request, and what not", "Request.count Request.merge Merge.gap Merge.most"),
+    ("how a frame begins and ends", "Frame.starts Frame.end Frame.reply-ends Frame.reply-length Frame.reply-size"),
+    ("a reply that ends by a pause, or has bytes after its end", "Frame.reply-idle Checksum.place"),
+    ("checksums, several in a frame, other ones by model", "Frame.checksum Checksum.poly Checksum.of Checksum.when"),
+    ("bytes that are stuffed, hex for bytes, the eighth bit", "Frame.transforms"),
+    ("the address and parameters in a request, in any form", "Request.send DriverFile.address"),
+    ("a unit that must be selected on a shared line", "DriverFile.select"),
+    ("an instrument that repeats what it hears", "Frame.echo"),
+    ("BREAK, waking up, logging in, closing", "DriverFile.session Session.wake Action.break Action.until"),
+    ("how long to wait and to be quiet", "Timing.timeout Timing.after-reply Timing.between-characters Request.after"),
+    ("busy: ask again", "DriverFile.retry Retry.code"),
+    ("lines and frames that come unasked", "Query.kind Query.silence Request.listen"),
+    ("types, byte and word order of each value", "Field.type Field.order Field.chars"),
+    ("a factor, exponent or capacity that the instrument says", "Channel.scale Channel.scale-by"),
+    ("a layout or unit that depends on a mode", "Channel.from Source.if Channel.unit-by"),
+    (
+        "bits by name and polarity, and unknown ones",
+        "Field.bits Condition.set Condition.clear Condition.other-than-set",
+    ),
+    ("codes, letters, parts of a word", "Field.codes Field.part Channel.states Channel.otherwise"),
+    ("values that mean that there is none", "Field.sentinels Sentinel.reason"),
+    ("when a value counts", "Channel.bad-when Channel.warn-when Channel.range Query.bad-when"),
+    ("dates and times in any form and zone", "Record.time TimeParts.unix TimeParts.month-day TimeParts.zone"),
+    (
+        "text: a template, a pattern, columns, a column found by another",
+        "Request.reply Request.pattern Request.columns Field.beside",
+    ),
+    ("errors that the instrument answers with", "Frame.error Frame.error-meanings"),
+    ("channels made from others", "Channel.compute Compute.counts-per-volume Compute.dew-point"),
+    ("write, wait or poll, then read", "Request.value Request.wait Request.until"),
+    ("stored samples, each once", "Query.record Record.key Record.index Record.queue Record.newest Record.logger"),
+    ("samples that are missing", "Record.number Record.interval Record.present-when"),
+    ("acting on a new sample only", "Record.check RecordCheck.new-when"),
+    (
+        "what asking does to the instrument; writes are refused otherwise",
+        "Request.effect DriverFile.writes DriverFile.single-reader DriverFile.no-scan",
+    ),
+    ("which instrument it is", "DriverFile.identity Identity.expect Identity.wrong-when Identity.variants"),
+    ("a test of the byte order", "Identity.self-test"),
+    ("settings that nobody may change unseen", "DriverFile.guard Guard.watch Guard.expect"),
+    ("the instrument's clock", "DriverFile.clock Clock.at-most Clock.set"),
+    ("asking more often, less often, first, or once at connect", "Query.every Query.priority Request.once"),
+    ("values that are old or stand still", "Channel.max-age Query.alive"),
+    (
+        "a family of models, repeated parts",
+        "DriverFile.extends DriverFile.leave-out Field.repeat Channel.repeat",
+    ),
+    ("what differs and cannot be asked", "DriverFile.params Param.required Request.when"),
+    (
+        "units, decimals, sizes of particles, sources",
+        "Channel.unit Channel.decimals Channel.particle-size DriverFile.manual",
+    ),
+    ("the proof", "DriverFile.examples Example.origin Example.fails"),
+    ("an instrument of which nobody has a manual", "DriverFile.generic"),
+)
+"""What an engineer finds in a manual, and the keys that say it (`Model.key`)."""
+
 
 def page() -> str:
     """The whole page, in Markdown."""
     models = list(_models(DriverFile))
-    return _INTRODUCTION + "".join(f"\n{_section(model, models)}" for model in models)
+    return _INTRODUCTION + _finder(models) + "".join(f"\n{_section(model, models)}" for model in models)
+
+
+def _finder(models: list[type[BaseModel]]) -> str:
+    """The table that leads from what a manual says to the keys. Raises KeyError for a key that does not exist."""
+    keys = {f"{m.__name__}.{i.alias or n}": m for m in models for n, i in m.model_fields.items()}
+    rows = ["", "| in the manual | keys |", "|---|---|"]
+    for what, names in WANTED:
+        links = [f"[`{name.partition('.')[2]}`](#{_anchor(keys[name])})" for name in names.split()]
+        rows.append(f"| {what} | {', '.join(links)} |")
+    return "\n".join(rows) + "\n"
 
 
 def undocumented() -> list[str]:

@@ -12,7 +12,7 @@ from labmon.drivers.given import applies
 from labmon.drivers.reply import part_bits
 from labmon.drivers.setting import Setting, sentinels_of
 from labmon.drivers.text_field import TextField
-from labmon.drivers.text_step import Text, Untold, text_step
+from labmon.drivers.text_step import Text, Untold, listen_step, text_step
 from labmon.drivers.words import BitBlock, WordBlock, WordField, registers_of
 from labmon.links import modbus, pdu
 from labmon.links.errors import Garbled
@@ -119,6 +119,8 @@ def steps(request: grammar.Request, setting: Setting) -> list[Step]:
         return [Calling(request, fields, setting)]
     if request.send is not None:
         return [text_step(request, fields, setting)]
+    if request.listen is not None:
+        return [listen_step(request, fields, setting)]
     if not isinstance(setting.address, int):
         raise ValueError("a Modbus device needs a unit id as its address")  # noqa: TRY004
     if request.write is not None:

@@ -42,6 +42,8 @@ def _asked(one: grammar.Request) -> str:
         return f"call {one.call}, in Python"
     if one.send is not None:
         return f"send {quoted(one.send)}, {_answer(one)}"
+    if one.listen is not None:
+        return f"listen: it sends {_answer(one).removeprefix('answer ')} by itself"
     if one.write is not None:
         values = [one.value] if one.values is None else one.values
         name, names = _TABLES["coils" if one.write.startswith("coil") else "holding"]

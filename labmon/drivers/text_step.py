@@ -18,22 +18,27 @@ from labmon.links.errors import Garbled
 from labmon.links.frame import FrameForm
 from labmon.links.link import Link, Request
 from labmon.links.pattern import Pattern
+from labmon.links.stream import Listen, StreamForm
 from labmon.links.transform import Escape, Transform, sent
 from labmon.model.reading import Raw
 
 
 class Text:
-    """A text or binary request and its reply. `answered` is false for one to which nothing comes back."""
+    """A text or binary request and its reply, or what comes unasked (then `stream` says how it is known).
+
+    `answered` is false for one to which nothing comes back.
+    """
 
     answered = True
 
-    def __init__(self, request: text.TextRequest, block: Reply, frame: grammar.Frame) -> None:
+    def __init__(self, request: text.TextRequest | Listen, block: Reply, frame: grammar.Frame) -> None:
         self.request: Request = request
         self.form: FrameForm = request.form
         self.fields = block.fields
         self.block = block
         self.frame = frame
         self.encode = block.encode
+        self.stream: StreamForm | None = request.stream if isinstance(request, Listen) else None
 
     async def ask(self, link: Link, timeout: float, gap: float) -> Sequence[Raw]:
         """Exchange once; raises what the link raises."""
@@ -86,6 +91,21 @@ def text_step(request: grammar.Request, fields: Mapping[str, grammar.Field], set
     block = reply_of(request, fields, setting)
     estimate = len(request.reply or setting.value(request.pattern) or "")
     return Text(made_request(asked, block, setting, estimate=estimate), block, frame_of(setting))
+
+
+def listen_step(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Text:
+    """A `listen` for one device. Raises ValueError where nothing tells where in a stream its frames are."""
+    block, frame, replied = reply_of(request, fields, setting), frame_of(setting), checks(setting, "reply")
+    end = _end(frame, block, setting, sum(c.width for c in replied if not c.inside))
+    form = FrameForm(end, replied, reply_starts(setting), _transforms(frame))
+    if setting.binary and not replied and not isinstance(end, text.Terminated):
+        raise ValueError("a binary stream without checksum or end: its header may stand in its data")
+    stream = StreamForm(form, block.expect.fullmatch, block.prefix)
+    return Text(
+        Listen(stream, len(str(setting.value(request.reply) or setting.value(request.pattern) or "")) + 16),
+        block,
+        frame,
+    )
 
 
 def sendable(template: str, setting: Setting) -> bytes:

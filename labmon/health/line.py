@@ -38,6 +38,8 @@ class DeviceHealth:
         "clock_drift",
         "exchanges",
         "failures",
+        "frames",
+        "frames_passed_over",
         "id",
         "identity",
         "in_a_row",
@@ -79,6 +81,10 @@ class DeviceHealth:
         """How often something was asked again at once, because its driver says so."""
         self.probes = 0
         self.missed_ticks = 0
+        self.frames = 0
+        """Frames that came by themselves."""
+        self.frames_passed_over = 0
+        """Of them, those that became no reading: a later one of the same interval did, or nobody knew who spoke."""
         self.last_good: float | None = None
         self.last_failed: float | None = None
         self.last_failure: Reason | None = None
@@ -95,6 +101,15 @@ class DeviceHealth:
         self.in_a_row = 0
         self.last_good = mono
         self.replies.add(reply_seconds)
+        if self.state is not DeviceState.OK:
+            self._become(DeviceState.OK, mono)
+
+    def heard(self, passed_over: bool, mono: float) -> None:
+        """A frame came by itself; `passed_over`: it, or the one before it, becomes no reading."""
+        self.frames += 1
+        self.frames_passed_over += passed_over
+        self.in_a_row = 0
+        self.last_good = mono
         if self.state is not DeviceState.OK:
             self._become(DeviceState.OK, mono)
 
@@ -156,6 +171,8 @@ class DeviceHealth:
             "retries": self.retries,
             "probes": self.probes,
             "missed_ticks": self.missed_ticks,
+            "frames": self.frames,
+            "frames_passed_over": self.frames_passed_over,
             "last_good": _wall(self.last_good, mono, now),
             "last_failed": _wall(self.last_failed, mono, now),
             "last_failure": None if self.last_failure is None else self.last_failure.value,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from labmon.links.stream import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,10 @@ class Link(Protocol):
 
     async def send_break(self, seconds: float) -> None:
         """Hold the line in BREAK. Raises LinkLost, and LinkError where there is no such thing (TCP)."""
+        ...
+
+    def listen(self, listener: Listener | None) -> None:
+        """Give what comes unasked to a listener, from the next byte on and over every reconnect."""
         ...
 
     def rest(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """What comes unasked: whole frames of known form are taken out of what arrives on a line, and all else is handed on.
 
-A frame that may be a stream line as well as the reply that is waited for is neither (design rule 1). A frame is found by
-its header, length or line end, its checksum and its form; where frames have no header, the one that was under way
+A frame that may be a stream line as well as the reply that is waited for is neither (design rule 1). A frame is found
+by its header, length or line end, its checksum and its form; where frames have no header, the one that was under way
 when listening began is not taken, unless its form says how it begins.
 """
 
@@ -31,7 +31,7 @@ class StreamForm:
 
     def __post_init__(self) -> None:
         if isinstance(self.frame.end, Idle):
-            raise ValueError("a pause does not tell where a frame in a stream ends")
+            raise ValueError("a pause does not tell where a frame in a stream ends")  # noqa: TRY004
         if not isinstance(self.frame.end, Terminated) and not self.frame.starts:
             raise ValueError("frames that end by their length are found by what they begin with")
 
@@ -168,17 +168,17 @@ class Listen:
     For who wants one frame: an example, a probe. A line that listens all the time has a `Listener`.
     """
 
-    __slots__ = ("_form", "size")
+    __slots__ = ("size", "stream")
     manner: Manner | None = None
 
     def __init__(self, form: StreamForm, size: int = 32) -> None:
-        self._form = form
+        self.stream = form
         self.size = size
 
     @property
     def form(self) -> FrameForm:
         """The form of its frames."""
-        return self._form.frame
+        return self.stream.frame
 
     def encode(self, transaction: int) -> bytes:
         """Nothing is sent."""
@@ -186,10 +186,10 @@ class Listen:
 
     def match(self, buffer: bytes, transaction: int) -> bytes | None:
         """The payload of the first frame of this kind. Raises Garbled for whole frames that are none."""
-        frame = self._form.frame
+        frame = self.stream.frame
         wrong = False
         while (place := frame.find(buffer)) is not None:
-            if place.payload is not None and self._form.fits(place.payload):
+            if place.payload is not None and self.stream.fits(place.payload):
                 return place.payload
             wrong, buffer = True, buffer[place.stop :]
         if wrong:
@@ -198,4 +198,4 @@ class Listen:
 
     def begins(self, buffer: bytes, transaction: int) -> bool:
         """Whether `buffer` ends in a frame not yet whole."""
-        return self._form.frame.start(buffer) is not None
+        return self.stream.frame.start(buffer) is not None

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import termios
+import time
 from typing import cast
 
 from labmon.links.endpoint import TcpEndpoint
@@ -22,7 +23,9 @@ _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPC
 
 
 FLOOD = 2**20
-"""Bytes that a peer may send between two requests; the longest reply has some thousand."""
+"""Bytes that a peer may send between two requests, or in FLOOD_TIME where it is only listened to; the longest reply has
+some thousand."""
+FLOOD_TIME = 10.0
 
 
 class TcpTransport:
@@ -107,7 +110,8 @@ class _Connection(asyncio.Protocol):
         self.receiver: Receiver | None = receiver
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.heard = 0
-        """Bytes since the last request."""
+        """Bytes since the last request, or in the last seconds."""
+        self._counted_from = time.monotonic()
         self._name = name
         self._poll = select.poll()
         self._fd = -1
@@ -126,6 +130,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
+        now = time.monotonic()
+        if now - self._counted_from > FLOOD_TIME:
+            self.heard, self._counted_from = 0, now
         self.heard += len(data)
         if self.heard > FLOOD:
             # Reading on would cost the other lines their time.

@@ -199,9 +199,10 @@ class PtyLine:
             self._buffer += os.read(self._fds[0], READ)
         except (BlockingIOError, OSError):
             return
-        self.instruments.feed(self._buffer, self._send)
+        self.instruments.feed(self._buffer, self.send)
 
-    def _send(self, frame: bytes) -> None:
+    def send(self, frame: bytes) -> None:
+        """Say something, asked or not."""
         if self._fds is not None:
             with contextlib.suppress(BlockingIOError):  # nobody reads: the bytes are lost, as on a real line
                 os.write(self._fds[0], frame)

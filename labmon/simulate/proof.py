@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.errors import LinkError
 from labmon.links.link import Link, Request
 from labmon.links.opening import Framing, make_link
+from labmon.links.stream import Listen
 from labmon.simulate.line import PtyLine, TcpLine
 from labmon.simulate.replay import Played, Player, transposed
 
@@ -28,6 +30,8 @@ PATIENCE = 3.0
 HASTE = 0.4
 """The same for a reply that never comes, or never ends."""
 QUIET = 0.01
+AFTER = 0.05
+"""Seconds after which the far end speaks by itself, once labmon listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ async def _tried(driver: CompiledDriver, example: grammar.Example, framing: str,
         await line.start()
         link = make_link(_endpoint(driver, line), cast(Framing, framing), least_quiet=QUIET)
         try:
-            return await _asked(driver, example, framing, player, link)
+            unasked = partial(player.speak, line.send) if isinstance(line, PtyLine) else None
+            return await _asked(driver, example, framing, player, link, unasked)
         finally:
             await link.close()
             await line.stop()
@@ -105,13 +110,18 @@ def _endpoint(driver: CompiledDriver, line: TcpLine | PtyLine) -> Endpoint:
 
 
 async def _asked(
-    driver: CompiledDriver, example: grammar.Example, framing: str, player: Player, link: Conversation
+    driver: CompiledDriver,
+    example: grammar.Example,
+    framing: str,
+    player: Player,
+    link: Conversation,
+    unasked: Callable[[], None] | None,
 ) -> list[str]:
     """Ask once, as the line would, and compare."""
     problems: list[str] = []
     failure: str | None = None
     told = ""
-    patient = cast(Link, _Paced(link, HASTE if example.fails is not None else PATIENCE))
+    patient = cast(Link, _Paced(link, HASTE if example.fails is not None else PATIENCE, unasked))
     try:
         target = target_of(driver, example, framing)
         await link.open()
@@ -132,15 +142,19 @@ async def _asked(
 
 
 class _Paced:
-    """A link whose requests wait at least so long."""
+    """A link whose requests wait at least so long. Who only listens hears the far end speak, `unasked`."""
 
-    def __init__(self, link: Conversation, least: float) -> None:
+    def __init__(self, link: Conversation, least: float, unasked: Callable[[], None] | None) -> None:
         self._link = link
         self._least = least
+        self._unasked = unasked
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._link, name)
 
     async def exchange(self, request: Request, timeout: float, **more: Any) -> bytes:
         """As the link's."""
+        if isinstance(request, Listen) and self._unasked is not None:
+            await self._link.settle()  # nothing that comes from now on is dropped
+            asyncio.get_running_loop().call_later(AFTER, self._unasked)
         return await self._link.exchange(request, max(timeout, self._least), **more)

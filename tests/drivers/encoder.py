@@ -96,7 +96,7 @@ class Composer:
         return requests + source["requests"]
 
     def exchange(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
-        if "send" in request:
+        if "send" in request or "listen" in request:
             return self.text(request)
         if request.get("read") == "identification":
             asked, answer = self.identification(request)
@@ -159,6 +159,10 @@ class Composer:
         reply_end = self.value(settings["reply-ends"][0]) if "reply-ends" in settings else end
         if {"reply-size", "reply-idle"} & set(settings):
             reply_end = ""
+        if "listen" in request:  # nothing is asked
+            head = as_bytes(filled(settings.get("reply-starts", ""), self.placeholder, binary), binary)
+            body = self.bytes_of(request) if binary else self.reply_of(request).encode("latin-1")
+            return b"", self.finish(head + body[len(head) :] if binary else body, "reply", reply_end)
         sent = filled(self.value(settings.get("starts", "")) + request["send"], self.placeholder, binary)
         asked = self.finish(as_bytes(sent, binary), "request", end)
         if request.get("answer") == "none":

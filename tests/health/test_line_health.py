@@ -119,6 +119,8 @@ def test_counters_as_data() -> None:
         "retries": 0,
         "probes": 1,
         "missed_ticks": 7,
+        "frames": 0,
+        "frames_passed_over": 0,
         "last_good": NOW - 9 * 10**9,
         "last_failed": NOW - 6 * 10**9,
         "last_failure": "silent",

@@ -143,6 +143,7 @@ class Memory:
         self.states: dict[str, bytes] = {}
         self.records: dict[str, Any] = {}
         self.settings: dict[str, str] = {}
+        self.gaps: list[Any] = []
         self.refuses = False
         self.readable = True
 
@@ -165,6 +166,16 @@ class Memory:
 
     def flush(self) -> None:
         pass
+
+    @property
+    def taken(self) -> int:
+        return len(self.exchanges)
+
+    def stored(self, first: int, last: int) -> bool | None:
+        return True
+
+    def gap(self, gap: Any) -> None:
+        self.gaps.append(gap)
 
     def told(self, kind: EventKind = EventKind.RAISED) -> list[str]:
         return [e.alarm for e in self.events if e.kind is kind]

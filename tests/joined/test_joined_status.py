@@ -213,7 +213,8 @@ def found() -> dict[str, Any]:
     device = {
         **zero, "name": "D", "area": "a", "driver": "x/y", "state": "ok", "since": 10**18, "failures": {},
         "reply_p50": 0.1, "reply_p99": 0.1, "lateness_p50": 0.0, "lateness_p99": 0.0, "lateness_max": 0.0,
-        "late_after": None, "missed_ticks": 0, "last_good": 10**18, "last_failed": None, "last_failure": None,
+        "late_after": None, "missed_ticks": 0, "frames": 0, "frames_passed_over": 0,
+        "last_good": 10**18, "last_failed": None, "last_failure": None,
         "identity": "", "variant": "", "clock_drift": None,
     }  # fmt: skip
     line = {

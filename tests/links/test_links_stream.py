@@ -132,7 +132,7 @@ def test_a_frame_that_may_be_a_reply_is_neither() -> None:
 
 def test_forms_that_a_stream_cannot_have() -> None:
     for form in (FrameForm(Idle(0.1)), FrameForm(FixedLength(4))):
-        with pytest.raises(ValueError, match="pause|begin with"):
+        with pytest.raises(ValueError, match=r"pause|begin with"):
             StreamForm(form, lambda payload: True)
 
 
