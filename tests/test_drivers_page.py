@@ -133,7 +133,8 @@ def test_there_is_a_file_for_each_kind_of_line() -> None:
     drivers = [load_driver(Path(name), text=text).driver for name, text in FILES.items() if name != WRONG]
     framings = {framing for driver in drivers if driver is not None for framing in driver.framings}
     assert framings == {"modbus-rtu", "modbus-ascii", "modbus-tcp", "text", "binary"}
-    assert any(q.kind == "record" for d in drivers if d is not None for q in d.file.queries.values())
+    kinds = {query.kind for driver in drivers if driver is not None for query in driver.file.queries.values()}
+    assert kinds == {"live", "record", "stream"}
 
 
 def test_its_wrong_file_is_wrong() -> None:

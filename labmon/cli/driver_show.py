@@ -190,7 +190,7 @@ def _load(found: dict[str, Any]) -> Iterator[Text]:
     from rich.text import Text
 
     times = [query["line-share"] for query in found["queries"] if query["line-share"] is not None]
-    said = "Over TCP: no wire time to count."
+    said = "Over TCP, or at a speed that is not known: no wire time to count."
     if times:
         said = (
             f"All queries at their own rates take {sum(times) * 100:.2g} % of a line set as delivered. "

@@ -89,6 +89,8 @@ def _endpoint(given: Given, driver: CompiledDriver) -> Endpoint:
     from labmon.links.endpoint import TcpEndpoint
 
     if given.port is not None:
+        if given.serial is None and not driver.serial.known:
+            raise ValueError(f"the speed of {driver.id} is not known: say it, as in --serial '9600 8N1'")
         return set_as(endpoint_of(driver.serial, given.port), given.serial)
     if given.serial is not None:
         raise ValueError("--serial is for a serial port; a TCP gateway is set on itself")

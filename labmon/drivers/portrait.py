@@ -19,7 +19,6 @@ def portrait(driver: CompiledDriver) -> dict[str, Any]:
     """Everything about a driver that a person asks for, as JSON can hold it. Times in seconds."""
     file = driver.file
     plain = Setting(file, driver.framings[0], some_address(file), next(variants(file)))
-    serial = driver.serial
     return {
         "id": driver.id,
         "title": file.title,
@@ -30,7 +29,7 @@ def portrait(driver: CompiledDriver) -> dict[str, Any]:
         "faults": file.faults,
         "framings": list(driver.framings),
         "transports": list(transports(driver)),
-        "serial": str(endpoint_of(serial)).strip() + (" rtscts" if serial.rtscts else "") if file.serial else None,
+        "serial": _serial(driver),
         "address": file.address.model_dump(by_alias=True, exclude_none=True) if file.address else None,
         "params": {
             name: param.model_dump(exclude_none=True) | {"required": param.required}
@@ -45,6 +44,13 @@ def portrait(driver: CompiledDriver) -> dict[str, Any]:
         "examples": origins(driver),
         "not-shown": len(unshown(driver)),
     }
+
+
+def _serial(driver: CompiledDriver) -> str | None:
+    if driver.file.serial is None:
+        return None
+    said = str(endpoint_of(driver.serial)).strip() + (" rtscts" if driver.serial.rtscts else "")
+    return said if driver.serial.known else f"{said.partition(' ')[2]} at a speed that the manual does not tell"
 
 
 def _identity(identity: grammar.Identity | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
 import statistics
@@ -21,6 +22,7 @@ from labmon.drivers.steps import Step, Words
 from labmon.drivers.watched import Seen, Watched
 from labmon.drivers.words import WordBlock, WordField
 from labmon.links.errors import LinkError, LinkLost
+from labmon.links.stream import Listener, StreamForm
 from labmon.model.reading import Raw
 
 _ORDERED = ("u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64")
@@ -193,8 +195,12 @@ async def probe(subject: Subject, found: Probe, *, names: Sequence[str] = (), ti
                 if effects and not subject.allow_effects:
                     one.effects = effects
                     continue
+                asked = subject.driver.query(name, setting)
+                if asked.stream is not None:
+                    await _listen(asked, asked.stream, subject.link, one)
+                    continue
                 for _ in range(1 if effects else times):
-                    await _ask(subject.driver.query(name, setting), setting, subject.link, one)
+                    await _ask(asked, setting, subject.link, one)
     except LinkLost as lost:
         found.lost = lost.reason
 
@@ -252,6 +258,34 @@ async def _clock(subject: Subject, found: Probe) -> None:
             found.clock_ahead = (shown - (asked + time.time_ns()) / 2) / 1e9
             if abs(found.clock_ahead) > clock.at_most:
                 found.clock_error = "further off than the file allows"
+
+
+async def _listen(query: CompiledQuery, form: StreamForm, link: Watched, one: QueryProbe) -> None:
+    """Wait for one frame of a stream, as long as the file says that silence is none."""
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def hear(payload: bytes, _now: float) -> None:
+        if not heard.done():
+            heard.set_result(payload)
+
+    one.asked = 1
+    patience = query.silence or 3 * query.every
+    link.begin()
+    link.listen(Listener([(form, hear)]))
+    try:
+        async with asyncio.timeout(patience):
+            payload = await heard
+    except TimeoutError:
+        one.error = f"silent (nothing of this form within {patience:g} s)"
+        return
+    finally:
+        link.listen(None)
+        one.exchanges = [Seen(b"", link.heard(), None)]
+    try:
+        one.answer = query.decode([payload])
+        one.raws = query.raws([payload])
+    except LinkError as error:
+        one.error = error.reason
 
 
 async def _ask(query: CompiledQuery, setting: Setting, link: Watched, one: QueryProbe) -> None:

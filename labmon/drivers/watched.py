@@ -50,6 +50,15 @@ class Watched:
         """Close the link."""
         await self._link.close()
 
+    def begin(self) -> None:
+        """Forget what came so far."""
+        assert self._link.trace is not None
+        self._link.trace.clear()
+
+    def heard(self) -> bytes:
+        """All that came since."""
+        return b"".join(piece.data for piece in self._link.trace or () if piece.direction == "<")
+
     async def settle(self) -> int:
         """Let late replies pass."""
         return await self._link.settle()

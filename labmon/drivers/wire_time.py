@@ -21,7 +21,7 @@ class WireTime:
     bytes: int
     """Sent and received together. Text: of the longest example, or of the longest reply expected without one."""
     seconds: float | None
-    """Characters and demanded pauses; the instrument's own time to answer comes on top. None over TCP."""
+    """Characters and demanded pauses; the instrument's own time to answer comes on top. None: no known speed."""
 
 
 def endpoint_of(serial: SerialDefaults, port: str = "") -> SerialEndpoint:
@@ -35,7 +35,7 @@ def wire_time(driver: CompiledDriver, query: CompiledQuery, framing: str) -> Wir
     if not framing.startswith("modbus"):
         # What a reply may be is known better from what was seen than from its form.
         count = _longest_example(driver, query, framing) or count
-    if framing == "modbus-tcp" or driver.file.serial is None:
+    if framing == "modbus-tcp" or driver.file.serial is None or not driver.serial.known:
         return WireTime(count, None)
     line = endpoint_of(driver.serial)
     pause = line.t35 if framing == "modbus-rtu" else _PAUSE

@@ -196,6 +196,8 @@ class Conversation:
         self._buffer = b""
         self._stray = 0
         self._request = request
+        if self._listener is not None:
+            self._listener.asked()
         self._sent = time.monotonic()
         if self.trace is not None:
             self.trace.append(Traffic(self._sent, ">", frame))

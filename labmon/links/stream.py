@@ -60,6 +60,7 @@ class Listener:
         self._headed = all(frame.starts for frame in self._frames)
         self._buffer = b""
         self._in_step = self._headed
+        self._old = 0
         self.heard = 0
         """Frames taken."""
         self.unclear = 0
@@ -67,9 +68,19 @@ class Listener:
         self.junk = 0
         """Bytes that came while no reply was waited for, and were in no frame."""
 
+    def asked(self) -> None:
+        """A request is sent: what is kept now may yet become a frame, but is part of no reply."""
+        self._old = len(self._buffer)
+
+    def _taken(self, size: int) -> bytes:
+        """Take so many bytes off the front; those of them that came after the latest request."""
+        front, self._buffer = self._buffer[:size], self._buffer[size:]
+        old, self._old = self._old, max(0, self._old - size)
+        return front[old:]
+
     def reset(self) -> None:
         """A new connection: what came before is not continued."""
-        self._buffer = b""
+        self._buffer, self._old = b"", 0
         self._in_step = self._headed
 
     def hear(self, data: bytes, now: float, may_answer: Callable[[bytes], bool] | None = None) -> tuple[bytes, bool]:
@@ -86,8 +97,8 @@ class Listener:
             if cut is None:
                 break
             frame = self._buffer[cut.start : cut.stop]
-            rest += self._buffer[: cut.start]
-            self._buffer = self._buffer[cut.stop :]
+            rest += self._taken(cut.start)
+            self._taken(len(frame))
             if may_answer is not None and may_answer(frame):
                 self.unclear += 1
                 unclear = True
@@ -97,7 +108,7 @@ class Listener:
         if len(self._buffer) > LONGEST:
             free = len(self._buffer)
             self._in_step = self._headed
-        rest, self._buffer = rest + self._buffer[:free], self._buffer[free:]
+        rest += self._taken(free)
         if may_answer is None:
             self.junk += len(rest)
         return rest, unclear
@@ -107,10 +118,9 @@ class Listener:
 
         What follows of that frame, if it was one, is not taken.
         """
-        rest, self._buffer = self._buffer, b""
-        if rest:
+        if self._buffer:
             self._in_step = self._headed
-        return rest
+        return self._taken(len(self._buffer))
 
     def _scan(self) -> tuple[_Cut | None, int]:
         """The first frame of the stream that is whole; and how many bytes in front can be part of none."""

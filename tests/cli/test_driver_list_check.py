@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from labmon.cli import main
+from labmon.config.shipped import shipped
 from labmon.drivers.catalogue import Catalogue
 
 SHIPPED = Catalogue().paths()
@@ -239,3 +240,19 @@ def test_show_of_what_is_wrong_or_not_there(folder: Path) -> None:
     result = run("show", folder / "acme/broken.yaml")
     assert result.exit_code == 2
     assert "did you mean `maker`?" in result.stderr
+
+
+def test_every_shipped_file_is_ready_and_generic_ones_say_what_they_are() -> None:
+    folder = shipped("drivers")
+    result = run("check", folder, "--json")
+    found = {row["file"]: row for row in json.loads(result.stdout)}
+    assert result.exit_code == 0
+    assert set(found) == {str(path) for path in folder.rglob("*.yaml")}
+    assert all(row["errors"] == [] for row in found.values())
+    assert {Path(name).parent.name for name, row in found.items() if row["notices"]} <= {"generic"}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_example_of_a_shipped_file_holds_over_a_real_line(name: str) -> None:
+    result = run("test", name)
+    assert result.exit_code == 0, result.stdout

@@ -15,8 +15,10 @@ from links import peers
 
 from labmon.links import modbus
 from labmon.links.checksum import Checksum
+from labmon.links.frame import FrameForm
 from labmon.links.link import Request
-from labmon.links.text import Check, Terminated, TextRequest
+from labmon.links.stream import StreamForm
+from labmon.links.text import Check, LengthField, Terminated, TextRequest
 
 Form = tuple[Any, ...]
 WRAP = 60_000
@@ -278,4 +280,89 @@ class Text(Kind):
         return False
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Rtu(), Ascii(), RtuOverTcp(), Tcp(), Text())}
+class Binary(Kind):
+    """Header, length, unit, command, data, CRC; the reply says nothing more of its question."""
+
+    name = "binary"
+
+    def forms(self, rng: random.Random) -> list[Form]:
+        units = rng.sample(range(1, 248), 2)
+        return [(units[0], 3, 4), (units[0], 3, 9), (units[0], 5, 4), (units[1], 3, 4), (units[1], 7, 2)]
+
+    def request(self, form: Form, number: int) -> Request:
+        unit, function, size = form
+        return TextRequest(
+            self._asked(form, number),
+            LengthField(2, 1, "big", 5),
+            request_check=_CRC,
+            reply_check=_CRC,
+            begins_with=b"\xaa\x55",
+            expect=re.compile(re.escape(self._head(size, unit, function)) + rb".{%d}" % size, re.DOTALL),
+            error=re.compile(re.escape(b"\xaa\x55\x03" + bytes([unit, function | 0x80])) + rb"(?P<code>.)", re.DOTALL),
+        )
+
+    @staticmethod
+    def _asked(form: Form, number: int) -> bytes:
+        """With another header than replies: a repeated request must be none."""
+        return b"\xaa\x5a" + bytes([4, form[0], form[1]]) + (number % WRAP).to_bytes(2, "big")
+
+    @staticmethod
+    def _head(size: int, unit: int, function: int) -> bytes:
+        return b"\xaa\x55" + bytes([size + 2, unit, function])
+
+    def sent(self, form: Form, number: int, wire: bytes) -> bytes:
+        body = self._asked(form, number)
+        return body + peers.crc16(body)
+
+    def expected(self, form: Form, number: int) -> bytes:
+        unit, function, size = form
+        return self._head(size, unit, function) + token(form, number, size)
+
+    def right(self, form: Form, number: int, wire: bytes) -> bytes:
+        body = self.expected(form, number)
+        return body + peers.crc16(body)
+
+    def foreign(self, form: Form, number: int, wire: bytes, what: str, known: list[Form]) -> bytes:
+        unit, function, size = form
+        other = {
+            "unit": (next(u for u in range(1, 248) if u not in {f[0] for f in known}), function, size),
+            "function": (unit, 9, size),
+            "length": (unit, function, size + 20),
+        }[what]
+        return self.right(other, number, wire)
+
+    def refusal(self, form: Form, number: int, wire: bytes) -> bytes:
+        body = b"\xaa\x55\x03" + bytes([form[0], form[1] | 0x80, 1 + number % 9])
+        return body + peers.crc16(body)
+
+    def fits(self, form: Form, reply: bytes, wire: bytes) -> bool:
+        at = reply.find(b"\xaa\x55")
+        while at >= 0:
+            for end in range(at + 6, len(reply) + 1):
+                if peers.crc16(reply[at : end - 2]) == reply[end - 2 : end]:
+                    return True
+            at = reply.find(b"\xaa\x55", at + 1)
+        return False
+
+    def alike(self, a: Form, b: Form) -> bool:
+        return a == b
+
+
+_CRC = Check(Checksum("crc16-modbus", "raw-little"))
+
+
+class Stream(Text):
+    """Text beside lines that come unasked. The peer says one of those where others repeat what they were sent."""
+
+    name = "stream"
+    line_form = StreamForm(
+        FrameForm(Terminated((b"\r\n",)), (Check(Checksum("sum8", "hex-upper"), uncovered=b"*"),)),
+        re.compile(rb"C1=\d{6}").fullmatch,
+        b"C1=",
+    )
+
+    def unasked(self, number: int) -> bytes:
+        return self.line(b"C1=%06d" % number)
+
+
+KINDS: dict[str, Kind] = {k.name: k for k in (Rtu(), Ascii(), RtuOverTcp(), Tcp(), Text(), Binary(), Stream())}

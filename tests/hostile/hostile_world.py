@@ -24,13 +24,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
 
-from hostile_kinds import Form, Kind
+from hostile_kinds import Form, Kind, Stream
 from hostile_steps import Act, Step, polite
 from hostile_wire import HANG_UP
 
 from labmon.links.conversation import Conversation
 from labmon.links.errors import LinkError
 from labmon.links.link import Request
+from labmon.links.stream import Listener
 from labmon.links.timing import Timing
 from labmon.links.transport import Transport
 
@@ -80,6 +81,8 @@ class Tally:
     values: int = 0
     clean: int = 0
     withheld: int = 0
+    heard: int = 0
+    """Lines that came unasked and were heard."""
     failures: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
@@ -87,12 +90,14 @@ class Tally:
         self.values += other.values
         self.clean += other.clean
         self.withheld += other.withheld
+        self.heard += other.heard
         for name, count in other.failures.items():
             self.failures[name] = self.failures.get(name, 0) + count
 
     def __str__(self) -> str:
         failed = ", ".join(f"{count} {name}" for name, count in sorted(self.failures.items()))
-        return f"{self.exchanges} exchanges: {self.values} values, {failed}; {self.withheld} withheld"
+        lines = f", {self.heard} lines heard" if self.heard else ""
+        return f"{self.exchanges} exchanges: {self.values} values, {failed}; {self.withheld} withheld{lines}"
 
 
 class Wire(Transport, Protocol):
@@ -137,6 +142,10 @@ class World:
         declared = rng.choice((None, None, 0.7))
         self.timing = timing or Timing(0.004, 0.0005, kind.identified, latest_reply=declared)
         self.link = make_link(wire, self.timing)
+        self.misheard: bytes | None = None
+        self._lines: set[bytes] = set()
+        if isinstance(kind, Stream):
+            self.link.listen(Listener([(kind.line_form, self._line_heard)]))
         self._margin = margin
         self._mutate = mutate
         self._withhold = withhold
@@ -180,6 +189,8 @@ class World:
             return None
         finally:
             asked, self._pending = self._pending, None
+        if self.misheard is not None:
+            raise Misattributed(f"heard as a line that came unasked: {self.misheard!r}")
         expected = self.kind.expected(form, step.number)
         if payload != expected:
             raise Misattributed(f"request {step.number} {form} got {payload!r}, which is not {expected!r}")
@@ -204,6 +215,11 @@ class World:
             if not isinstance(outcome, bytes):
                 raise NotRecovered(f"request {number} {self.forms[step.form]} in peace: {outcome!r}")
             self.tally.clean += 1
+
+    def _line_heard(self, payload: bytes, now: float) -> None:
+        self.tally.heard += 1
+        if payload not in self._lines:
+            self.misheard = payload
 
     # ------------------------------------------------------------------ the peer
 
@@ -236,6 +252,9 @@ class World:
         kind, number = self.kind, whose.step.number
         if act.what in ("right", "again", "earlier"):
             data, frame = kind.right(whose.form, number, whose.wire), Frame(whose)
+        elif act.what == "echo" and isinstance(kind, Stream):
+            data, frame = kind.unasked(number), Frame(None)
+            self._lines.add(data[: data.index(b"*")])
         elif act.what in ("echo", "junk"):
             data, frame = act.junk or asked.wire, Frame(None)
         elif act.what == "refusal":

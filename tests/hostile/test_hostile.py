@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hostile_hunt import Found, hunt
-from hostile_kinds import KINDS
+from hostile_kinds import KINDS, Stream
 
 from labmon.links import framing
 from labmon.links.conversation import Conversation
@@ -32,6 +33,7 @@ def test_no_value_is_that_of_another_request(name: str, hostile_seed: str, hosti
     assert {"Garbled", "Silent", "Refused", "LinkLost", "cancelled"} <= set(tally.failures)
     assert tally.withheld <= tally.exchanges / 50
     assert kind.identified is (tally.withheld == 0)
+    assert (tally.heard > 0) is (name == "stream")
 
 
 # ---------------------------------------------------------------- it can fail
@@ -137,6 +139,12 @@ def test_a_matcher_without_checksum_is_found(name: str, hostile_seed: str, monke
     monkeypatch.setattr(framing, "_crc_agrees", never)
     with pytest.raises(Found):
         hunt(KINDS[name], hostile_seed, 20_000)
+
+
+def test_a_listener_that_takes_any_line_is_found(hostile_seed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stream, "line_form", replace(Stream.line_form, fits=lambda payload: True))
+    with pytest.raises(Found):
+        hunt(KINDS["stream"], hostile_seed, 20_000)
 
 
 def test_nothing_needs_to_be_withheld_where_a_reply_says_its_transaction(hostile_seed: str) -> None:

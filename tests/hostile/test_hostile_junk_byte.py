@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hostile_kinds import KINDS, Form, Kind
+from hostile_kinds import KINDS, Form, Kind, Text
 from hostile_steps import Act, Step
 from hostile_wire import MemoryWire, WireLoop, run
 from hostile_world import World
@@ -77,6 +77,6 @@ def test_one_junk_byte_costs_at_most_one_exchange(name: str, hostile_seed: str, 
 
 
 def _forms(kind: Kind) -> list[Form]:
-    if kind.name == "text":
+    if isinstance(kind, Text):
         return kind.forms(random.Random(0))
     return [(unit, function, COUNT) for unit in UNITS for function in ((3, 4)[unit % 2],)]

@@ -112,6 +112,17 @@ def test_what_is_released_is_taken_no_more() -> None:
     assert ear.heard == [b"3, 4", b"7, 8"]
 
 
+def test_what_was_kept_before_a_request_is_no_part_of_its_reply() -> None:
+    ear = Ear(LINES, rb"C\d+", b"C")
+    ear.hear(b"half a li")
+    ear.listener.asked()
+    ear.hear(b"OK\r\n", b"C1")
+    assert ear.rest == b"OK\r\n"
+    ear.listener.asked()
+    ear.hear(b"2\r\n")
+    assert ear.heard == [b"C12"]
+
+
 def test_the_first_kind_that_fits_has_the_frame() -> None:
     heard: list[str] = []
     kinds = [
