@@ -25,8 +25,8 @@ LONGER = 1.5
 """A step of so many sample intervals is too long."""
 WAITS = (0.02, 0.05, 0.1, 0.25, 0.5)
 """Seconds between two looks at whether a commit is done; the last repeats."""
-PATIENCE = 60.0
-"""Seconds of waiting for the disk after which the channels say so."""
+PATIENCE = 2.0
+"""Seconds that records wait for the disk. Then they go on from memory like every reading: alarms above all."""
 _NS = 1_000_000_000
 
 
@@ -61,7 +61,6 @@ class Records:
         self._unstored: _Unstored | None = None
         self._waits = 0
         self._waits_since = 0.0
-        self._told_waiting = False
         self._looked = -math.inf
         """When all that there was had been read (monotonic)."""
         self._usual: float | None = None
@@ -84,7 +83,7 @@ class Records:
         """
         if not self._began and not recorder.remembers:
             self._waits_since = self._waits_since or now
-            if self.reader.confirms or now - self._waits_since <= PATIENCE:
+            if now - self._waits_since <= PATIENCE:
                 return WAITS[-1]
         self._begin(recorder)
         if self._unstored is None:
@@ -96,7 +95,7 @@ class Records:
             self._waits_since = self._waits_since or now
             self._waits += 1
             if now - self._waits_since > PATIENCE:
-                return max(self.plan.every, WAITS[-1])
+                return 0.0
             return WAITS[min(self._waits, len(WAITS)) - 1]
         if not stored:
             # The buffer overflowed: what is lost to the journal still is in the instrument.
@@ -105,15 +104,8 @@ class Records:
             self.reader.forget()
             self._taken.clear()
         self._unstored = None
-        self._waits, self._waits_since, self._told_waiting = 0, 0.0, False
+        self._waits, self._waits_since = 0, 0.0
         return 0.0
-
-    def stuck(self, now: float) -> bool:
-        """Whether the disk has kept the next turn waiting for so long that people should know; told once."""
-        if self._told_waiting or not self._waits_since or now - self._waits_since <= PATIENCE:
-            return False
-        self._told_waiting = True
-        return True
 
     def _begin(self, recorder: Recorder) -> None:
         if not self._began:
