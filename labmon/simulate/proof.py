@@ -55,9 +55,9 @@ async def prove(driver: CompiledDriver) -> list[Trial]:
     Never raises for what stands in the file.
     """
     turns = asyncio.Semaphore(AT_ONCE)
-    if driver.file.session is not None or driver.file.select is not None:
-        # An example is one asking within a conversation that is open already.
-        within = driver.file.model_copy(update={"session": None, "select": None})
+    if driver.file.session is not None or driver.file.select is not None or driver.file.retry:
+        # An example is each request once, within a conversation that is open already.
+        within = driver.file.model_copy(update={"session": None, "select": None, "retry": []})
         driver = CompiledDriver(driver.id, within, driver.source_text)
 
     async def one(number: int, example: grammar.Example, framing: str, exchanges: list[Played]) -> Trial:
