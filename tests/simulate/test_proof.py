@@ -12,6 +12,7 @@ import pytest
 
 import labmon
 from labmon.drivers.load import load_driver
+from labmon.drivers.session import spoken
 from labmon.simulate.proof import prove
 from labmon.simulate.replay import Played, Player, transposed
 
@@ -198,3 +199,58 @@ def test_a_broken_frame_has_no_counterpart_in_another_framing() -> None:
     assert there == [Played(b":010300010001FA\r\n", b":010302017188\r\n")]
     assert transposed(there, "modbus-ascii", "modbus-rtu") == [Played(asked, sound)]
     assert transposed([Played(asked, broken)], "modbus-rtu", "modbus-tcp") is None
+
+
+TALK = """\
+labmon-driver: 1
+maker: Test
+models: [T-2]
+title: Test T-2
+class: thermometer
+manual: {document: none, revision: none, pages: "1"}
+framings: [text]
+serial: {baud: 9600}
+address: {default: 3, from: 0, to: 63}
+frame: {end: "\\r", error: "E(?P<code>[0-9])"}
+timing: {timeout: 200 ms}
+select: "{address+0x80:byte}"
+session:
+  open:
+    - {break: 20 ms}
+    - flush
+    - {send: CR, reply: CC}
+  wake:
+    - {send: "\\r", until: "*", every: 50 ms, at-most: 3}
+  close:
+    - {send: CQ}
+queries:
+  temperature:
+    every: 10 s
+    requests: [{send: T, reply: "T {temperature}", fields: {temperature: {type: number, form: ".1f"}}}]
+    channels: [{id: temperature, name: Temperature, unit: Cel}]
+examples:
+  - query: temperature
+    origin: {printed: by hand}
+    exchanges: [{sent: "T\\r", got: "T 36.9\\r"}]
+    readings: {temperature: 36.9}
+"""
+
+
+async def test_a_session_is_played_around_the_first_example_that_is_answered() -> None:
+    driver = load_driver(Path("t-2.yaml"), "test/t-2", text=TALK).driver
+    assert driver is not None
+    before, after = spoken(driver.setting("text", 3, {}))
+    assert before == [(b"\x83", b""), (b"CR\r", b"CC\r"), (b"\r", b"*")]
+    assert after == [(b"CQ\r", b"")]
+    within, whole = await prove(driver)
+    assert (within.problems, whole.problems) == ((), ())
+    assert whole.title == "temperature: printed (by hand), with opening and closing"
+
+
+async def test_an_opening_that_cannot_come_about_fails() -> None:
+    """What the file says is answered to its opening is, by the same file, a refusal."""
+    driver = load_driver(Path("t-2.yaml"), "test/t-2", text=TALK.replace("reply: CC", "reply: E1")).driver
+    assert driver is not None
+    within, whole = await prove(driver)
+    assert within.problems == ()
+    assert "refused" in "".join(whole.problems)
