@@ -51,35 +51,19 @@ class CompiledSession:
             await act(link)
 
 
-Said = tuple[bytes, bytes]
-"""What labmon says, and what the instrument answers: nothing where it is silent."""
-
-
-def spoken(setting: Setting) -> tuple[list[Said], list[Said]]:
-    """What is said before the first asking (selection, opening, waking) and what at the end, in order.
-
-    Raises ValueError where the file or the device does not allow a step.
-    """
-    file = setting.file
-    before: list[Said] = [] if file.select is None else [(sendable(file.select, setting), b"")]
-    after: list[Said] = []
-    if file.session is not None:
-        before += _said([*file.session.open, *file.session.wake], setting)
-        after += _said(file.session.close, setting)
-    return before, after
-
-
-def _said(actions: Sequence[grammar.Action], setting: Setting) -> list[Said]:
-    return [act.said for act in acts(actions, setting) if isinstance(act, _Prompt | _Ask)]
-
-
 def heard(setting: Setting) -> dict[bytes, bytes]:
     """What an instrument hears of its session and selection, and what it says to each: empty where it is silent.
 
     Raises ValueError where the file or the device does not allow a step.
     """
-    before, after = spoken(setting)
-    return dict(before) | dict(after)
+    file = setting.file
+    found: dict[bytes, bytes] = {}
+    if file.select is not None:
+        found[sendable(file.select, setting)] = b""
+    if file.session is not None:
+        for actions in (file.session.open, file.session.wake, file.session.close):
+            found |= dict(act.said for act in acts(actions, setting) if isinstance(act, _Prompt | _Ask))
+    return found
 
 
 SESSION = "session"

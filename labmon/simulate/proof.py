@@ -14,7 +14,6 @@ from labmon.drivers import grammar
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import WrongInstrument
 from labmon.drivers.examples import ask, bytes_of, failure_of, problems_of, target_of, title_of
-from labmon.drivers.session import close_sessions, spoken
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import Endpoint, SerialEndpoint, TcpEndpoint
 from labmon.links.errors import LinkError
@@ -22,6 +21,7 @@ from labmon.links.link import Link, Request
 from labmon.links.opening import Framing, make_link
 from labmon.links.stream import Listen
 from labmon.simulate.line import PtyLine, TcpLine
+from labmon.simulate.manners import Manners
 from labmon.simulate.replay import Played, Player, transposed
 
 AT_ONCE = 8
@@ -56,50 +56,24 @@ async def prove(driver: CompiledDriver) -> list[Trial]:
     Never raises for what stands in the file.
     """
     turns = asyncio.Semaphore(AT_ONCE)
-    whole = driver
-    talks = driver.file.session is not None or driver.file.select is not None
-    if talks or driver.file.retry:
-        # An example is each request once, within a conversation that is open already.
-        within = driver.file.model_copy(update={"session": None, "select": None, "retry": []})
-        driver = CompiledDriver(driver.id, within, driver.source_text)
+    if driver.file.retry:
+        # An example has each request once: what is asked again is the line's matter.
+        driver = CompiledDriver(driver.id, driver.file.model_copy(update={"retry": []}), driver.source_text)
 
-    async def one(
-        by: CompiledDriver, number: int, title: str, example: grammar.Example, framing: str, exchanges: list[Played]
-    ) -> Trial:
+    async def one(number: int, example: grammar.Example, framing: str, exchanges: list[Played]) -> Trial:
         async with turns:
-            problems = await _tried(by, example, framing, exchanges)
-        return Trial(number, title, framing, tuple(problems))
+            problems = await _tried(driver, example, framing, exchanges)
+        return Trial(number, title_of(example), framing, tuple(problems))
 
     trials: list[Trial] = []
     running = []
     for number, example in enumerate(driver.file.examples, 1):
-        title = title_of(example)
         try:
-            played = list(played_in(driver, example))
-            running += [one(driver, number, title, example, *each) for each in played]
-            if talks and _answered(example):
-                # Once more as the line does it: with all that is said before the first asking, and at the end.
-                framing, exchanges = played[0]
-                talk = _with_session(whole, example, framing, exchanges)
-                running.append(one(whole, number, f"{title}, with opening and closing", example, framing, talk))
-                talks = False
+            running += [one(number, example, *played) for played in played_in(driver, example)]
         except ValueError as error:
-            trials.append(Trial(number, title, example.framing or driver.framings[0], (str(error),)))
+            trials.append(Trial(number, title_of(example), example.framing or driver.framings[0], (str(error),)))
     trials += await asyncio.gather(*running)
     return sorted(trials, key=lambda trial: trial.example)
-
-
-def _answered(example: grammar.Example) -> bool:
-    """Whether the instrument answers to a query: what can stand for a whole conversation."""
-    return example.query is not None and example.fails is None and all(e.sent and e.got for e in example.exchanges)
-
-
-def _with_session(
-    driver: CompiledDriver, example: grammar.Example, framing: str, exchanges: list[Played]
-) -> list[Played]:
-    """An example between what the file says of opening and closing. Raises ValueError."""
-    before, after = spoken(driver.setting(framing, example.address, example.params))
-    return [*(Played(*said) for said in before), *exchanges, *(Played(*said) for said in after)]
 
 
 def played_in(driver: CompiledDriver, example: grammar.Example) -> Iterator[tuple[str, list[Played]]]:
@@ -115,7 +89,12 @@ def played_in(driver: CompiledDriver, example: grammar.Example) -> Iterator[tupl
 
 
 async def _tried(driver: CompiledDriver, example: grammar.Example, framing: str, exchanges: list[Played]) -> list[str]:
-    player = Player(exchanges, tagged=framing == "modbus-tcp")
+    try:
+        manners = Manners(driver.file, driver.setting(framing, example.address, example.params))
+    except ValueError as error:
+        return [str(error)]
+    tagged = framing == "modbus-tcp"
+    player = Player(exchanges, tagged=tagged, around=manners.frames, echoes=manners.characters)
     with tempfile.TemporaryDirectory(prefix="labmon-") as folder:
         line = TcpLine(player) if framing == "modbus-tcp" else PtyLine(player, Path(folder) / "port")
         await line.start()
@@ -152,8 +131,6 @@ async def _asked(
         target = target_of(driver, example, framing)
         await link.open()
         problems = problems_of(target, await ask(target, patient), example)
-        await close_sessions(patient)
-        await _heard_out(player)
     except (LinkError, WrongInstrument) as error:
         failure, told = failure_of(error), str(error)
     except ValueError as error:
@@ -163,18 +140,10 @@ async def _asked(
     unfinished = player.unfinished()
     if failure != example.fails:
         if unfinished is not None:
-            return [f"{unfinished} ({failure}: {told})" if failure else unfinished]
+            return [f"{unfinished} ({failure}: {told})" if told else unfinished]
         wanted = f"instead of {example.fails}" if example.fails else "instead of readings"
         return [f"{failure} ({told}) {wanted}" if failure else f"does not fail as {example.fails}"]
     return problems + ([unfinished] if unfinished is not None else [])
-
-
-async def _heard_out(player: Player) -> None:
-    """Wait until what was sent last, which nothing answers, has come to the far end."""
-    for _ in range(round(HASTE / QUIET)):
-        if player.unfinished() is None or player.problems:
-            return
-        await asyncio.sleep(QUIET)
 
 
 class _Paced:
