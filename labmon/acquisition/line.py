@@ -254,7 +254,7 @@ class Line:
         started = self.clock()
         device.health.late_by(started - poll.due)
         if poll.records is not None and (wait := poll.records.wait(self.recorder, started)):
-            self._wait_for_disk(poll, poll.records, started, wait)
+            poll.due = started + wait  # what was read is not on the disk yet: others are polled meanwhile
             return
         if not await self.identify(device) or not await self.guarded(device):
             if self.link.is_open and not device.resting:
@@ -525,12 +525,6 @@ class Line:
         poll.failed = False
         if more:
             poll.due = self.clock()
-
-    def _wait_for_disk(self, poll: PolledQuery, records: Records, now: float, wait: float) -> None:
-        """What was read is not on the disk, and reading on would take it away: others are polled meanwhile."""
-        if records.stuck(now):
-            self.fail(poll, reason_text(Reason.NOT_AVAILABLE, "waits until what was read is on the disk"))
-        poll.due = now + wait
 
     def fail(self, poll: PolledQuery, reason: str) -> None:
         """Make readings without a value, for this reason."""
