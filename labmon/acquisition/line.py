@@ -254,7 +254,7 @@ class Line:
         started = self.clock()
         device.health.late_by(started - poll.due)
         if poll.records is not None and (wait := poll.records.wait(self.recorder, started)):
-            self._wait_for_disk(poll, poll.records, started, wait)
+            poll.due = started + wait  # what was read is not on the disk yet: others are polled meanwhile
             return
         if not await self.identify(device) or not await self.guarded(device):
             if self.link.is_open and not device.resting:
@@ -332,6 +332,8 @@ class Line:
             log.info("line %s: device %s: identified as %s%s", self.plan.id, device.plan.id, found.text, variant)
             device.health.identity = found.text
         device.identified_as(found.variant, self.clock())
+        if self.listening is not None:
+            self.listening.follow()
         return True
 
     async def guarded(self, device: PolledDevice) -> bool:
@@ -351,7 +353,8 @@ class Line:
             device.reason = error.reason
             if device.tired and not device.resting:
                 self._rest(device, None)
-            errand.due = self.clock() + min(errand.every, RETRY)
+            if device.identified:  # else whoever stands there now might be asked, and have its clock set
+                errand.due = self.clock() + min(errand.every, RETRY)
             return False
         except Exception as error:  # noqa: BLE001 - as in _ask
             device.reason = self.internal(device, type(errand).__name__, error).reason
@@ -418,7 +421,7 @@ class Line:
         log.warning("line %s: device %s: rests (%s)", self.plan.id, device.plan.id, last)
         self.recorder.condition(f"{device.plan.id}.dead", True, last)
         # Who speaks by itself goes on doing so, and is believed where nobody needs to ask who it is.
-        for other in device.polls if device.identified else device.queries:
+        for other in device.polls if device.known else device.queries:
             if other is not poll:
                 self.fail(other, reason_text(Reason.RESTING, last))
 
@@ -430,20 +433,33 @@ class Line:
         started = self.clock()
         device.link.cap = device.next_probe()
         device.health.probed()
-        # Reading a record may have an effect; what it says counts only in its turn.
-        poll = next((p for p in device.polls if p.records is None), device.polls[0])
         try:
-            if not device.identified or (device.guard is not None and not device.guard.known):
-                await (self.guarded(device) if device.identified else self.identify(device))
-                if device.resting and self.link.is_open:
-                    if device.failures:
-                        self._rest_on(device, started)
-                    else:
-                        self._success(device, self.clock() - started)  # it is alive and said no
-                return  # it answered: its polls are due now
-            outcome = await self._ask(device, poll)
+            if device.known and device.polls:
+                await self._probe_query(device, started)
+            else:
+                await self._probe_beside(device, started)
         finally:
             device.link.cap = math.inf
+
+    async def _probe_beside(self, device: PolledDevice, started: float) -> None:
+        """Ask what is asked besides queries. When it is answered the device's polls are due."""
+        if not device.identified:
+            await self.identify(device)
+        else:
+            await self._errand(device, device.errands[0 if not device.known else -1])
+        if device.resting and self.link.is_open:
+            if device.failures:
+                self._rest_on(device, started)
+            else:
+                self._success(device, self.clock() - started)  # it is alive and said no
+
+    async def _probe_query(self, device: PolledDevice, started: float) -> None:
+        """Ask a query; of a device that has only records in a turn like any other: reading may take one away."""
+        poll = next((p for p in device.polls if p.records is None), device.polls[0])
+        if poll.records is not None and (wait := poll.records.wait(self.recorder, started)):
+            device.probe_at = started + wait
+            return
+        outcome = await self._ask(device, poll, poll.records)
         if isinstance(outcome, LinkLost):
             self._lost(outcome)
         elif isinstance(outcome, Refused) and outcome.error not in UNREACHED:
@@ -451,7 +467,9 @@ class Line:
             self.fail(poll, outcome.reason)
         elif isinstance(outcome, LinkError):
             self._rest_on(device, started)
-        elif isinstance(outcome, Answer) and poll.records is None:
+        elif isinstance(outcome, Turn):
+            self._read(poll, outcome, started)
+        else:
             self.good(poll, outcome)
 
     def _rest_on(self, device: PolledDevice, started: float) -> None:
@@ -462,6 +480,7 @@ class Line:
         reason = reason_text(Reason.RESTING, reason_code(device.health.last_failure or Reason.SILENT))
         for poll in device.polls:
             poll.pass_over(now)
+        for poll in device.polls if device.known else device.queries:
             self.fail(poll, reason)
 
     # ------------------------------------------------------------------ readings
@@ -506,12 +525,6 @@ class Line:
         poll.failed = False
         if more:
             poll.due = self.clock()
-
-    def _wait_for_disk(self, poll: PolledQuery, records: Records, now: float, wait: float) -> None:
-        """What was read is not on the disk, and reading on would take it away: others are polled meanwhile."""
-        if records.stuck(now):
-            self.fail(poll, reason_text(Reason.NOT_AVAILABLE, "waits until what was read is on the disk"))
-        poll.due = now + wait
 
     def fail(self, poll: PolledQuery, reason: str) -> None:
         """Make readings without a value, for this reason."""
