@@ -276,11 +276,21 @@ def _beside(
     return file.clock.set_ if example.set_clock is not None else None
 
 
+_ITSELF = "the driver"
+
+
 def _compiles(file: grammar.DriverFile, report: Report) -> None:
-    """What only making the queries brings to light: units that do not go together in a computation."""
+    """What only making the queries brings to light: units that do not go together, devices that cannot be."""
+    for index, example in enumerate(file.examples):
+        try:
+            CompiledDriver(_ITSELF, file, "").setting(
+                example.framing or file.framings[0], example.address, example.params
+            )
+        except ValueError as error:
+            report(("examples", index), str(error))
     for params in variants(file):
         setting = Setting(file, file.framings[0], some_address(file), params)
-        driver = CompiledDriver("check/check", file, "")
+        driver = CompiledDriver(_ITSELF, file, "")
         asked: dict[str, Sequence[Step]] = {}
         for name, query in file.queries.items():
             if applies(query.when, setting.params):
