@@ -20,6 +20,8 @@ _BUFFER = 8192
 # Fewer bytes than this outside of an exchange are noise of a turnaround; from here on it may be somebody's reply.
 _STRAY = 4
 _TURNAROUND = 0.02
+_WITHIN_A_FRAME = 0.01
+"""Seconds of silence that there may be between two pieces of one frame, converters and kernels included."""
 _SURFACE = 0.002
 
 
@@ -61,6 +63,7 @@ class Conversation:
         self._transaction = random.randrange(0x10000)
         self._waiter: asyncio.Future[bytes] | None = None
         self._pause: asyncio.Future[None] | None = None
+        self._doubt: asyncio.TimerHandle | None = None
         self._busy = False
         self._sent = self._last_byte = time.monotonic()
         self._dirty = False
@@ -227,6 +230,9 @@ class Conversation:
         finally:
             timer.cancel()
             self._waiter = None
+            if self._doubt is not None:
+                self._doubt.cancel()
+                self._doubt = None
             if self._turn is not None:
                 self._end_turn()
             if waiter.done() and not waiter.cancelled():
@@ -407,10 +413,31 @@ class Conversation:
         except Exception as error:  # noqa: BLE001 - a fault in a matcher must reach its caller, not the loop
             waiter.set_exception(error)
             return
+        if self._doubt is not None:
+            self._doubt.cancel()
+            self._doubt = None
         if payload is not None:
-            self._answered(waiter, payload)
+            doubtful = getattr(request, "doubtful", None)  # a reply of RTU, which nothing but silence begins and ends
+            if doubtful is not None and doubtful(buffer):
+                self._doubt_for(waiter, payload)
+            else:
+                self._answered(waiter, payload)
         elif len(buffer) > _BUFFER:
             waiter.set_exception(Garbled(f"{len(buffer)} bytes and no reply among them"))
+
+    def _doubt_for(self, waiter: asyncio.Future[bytes], payload: bytes) -> None:
+        """Take a reply only when a pause shows that it was not the data of a longer frame."""
+
+        def quiet() -> None:
+            if waiter.done():
+                return
+            if self._transport.pending():  # the loop was late
+                self._doubt_for(waiter, payload)
+            else:
+                self._answered(waiter, payload)
+
+        assert self._loop is not None
+        self._doubt = self._loop.call_later(max(self._timing.gap, _WITHIN_A_FRAME), quiet)
 
     def _hear(self, listener: Listener, data: bytes, now: float) -> bytes:
         """Take a stream's frames out of what came; what is left for the exchange under way."""

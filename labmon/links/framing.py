@@ -73,6 +73,14 @@ class RtuRequest:
             at = buffer.find(self._exception, at + 1)
         return None
 
+    def doubtful(self, buffer: bytes) -> bool:
+        """Whether the reply in `buffer` stands within what may be a longer foreign frame, of which more will come."""
+        if buffer.startswith(self._head):
+            return False
+        start = len(self._frame) if buffer.startswith(self._frame) else 0
+        at = buffer.find(self._head, start)
+        return any(n + _rtu_size(buffer, n) > len(buffer) for n in range(start, at))
+
     def begins(self, buffer: bytes, transaction: int) -> bool:
         """Whether some end of `buffer` can still grow into the reply."""
         for at in range(len(buffer)):

@@ -35,6 +35,7 @@ usual                 let every channel drift back, free
 clock SECONDS         let its clock be ahead by so much; negative: behind
 reboot [SECONDS] [keep | lose]
                       be silent for so long (2), then as just switched on; what it stored is kept or lost
+full                  have its memory full of samples: the next one drops the oldest
 {" | ".join(FAULTS)}
                       how it answers; late takes seconds, refuse a code, junk a place ({", ".join(PLACES)})
 show                  its values now
@@ -189,6 +190,10 @@ def _reboot(instrument: Instrument, *words: str) -> str:
     return f"starts again in {time_:g} s, what it stored is {'lost' if 'lose' in words else 'kept'}"
 
 
+def _full(instrument: Instrument) -> str:
+    return f"holds {instrument.fill()} samples"
+
+
 def _show(instrument: Instrument) -> str:
     return "  ".join(f"{name} {value:.6g}" for name, value in instrument.channels().items()) or "nothing moves"
 
@@ -206,6 +211,7 @@ _DEEDS: dict[str, tuple[tuple[int, ...], Callable[..., str]]] = {
     "usual": ((0,), _usual),
     "clock": ((1,), _clock),
     "reboot": ((0, 1, 2), _reboot),
+    "full": ((0,), _full),
     "show": ((0,), _show),
 }
 

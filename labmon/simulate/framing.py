@@ -24,6 +24,11 @@ class Asked:
 class Framing(Protocol):
     """Requests out of a byte stream, and replies back into it."""
 
+    @property
+    def echoes(self) -> bool:
+        """Whether each character is repeated as it comes."""
+        ...
+
     def requests(self, buffer: bytearray) -> Iterator[Asked]:
         """Take all complete requests out of `buffer`; what is no request is dropped, what is incomplete stays."""
         ...
@@ -57,6 +62,8 @@ def _turned(frame: bytes, at: int, bit: int) -> bytes:
 
 class Rtu:
     """Modbus RTU. Request lengths follow from the function, so no timing is needed to find their ends."""
+
+    echoes = False
 
     _LENGTHS = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 0x2B: 7}
 
@@ -92,6 +99,8 @@ class Rtu:
 class Ascii:
     """Modbus ASCII: `:` hex LRC CR LF."""
 
+    echoes = False
+
     def requests(self, buffer: bytearray) -> Iterator[Asked]:
         """Complete frames with a right LRC."""
         while (end := buffer.find(b"\r\n")) >= 0:
@@ -121,6 +130,8 @@ class Ascii:
 
 class Tcp:
     """Modbus TCP: transaction, protocol 0, length, unit, PDU."""
+
+    echoes = False
 
     def requests(self, buffer: bytearray) -> Iterator[Asked]:
         """Complete frames; a header that cannot be one empties the buffer, as a closing server would."""
@@ -152,11 +163,13 @@ class Tcp:
 class Text:
     """Text and binary: the requests that the instruments know, as they stand on the wire, terminator and all.
 
-    `known` gives them. What begins none of them is no request, and passed over byte by byte.
+    `known` gives them. What begins none of them is no request, and passed over byte by byte. With `echoes` each
+    character is to be repeated as it comes.
     """
 
-    def __init__(self, known: Callable[[], Collection[bytes]]) -> None:
+    def __init__(self, known: Callable[[], Collection[bytes]], *, echoes: bool = False) -> None:
         self.known = known
+        self.echoes = echoes
 
     def requests(self, buffer: bytearray) -> Iterator[Asked]:
         """Whole requests, the longest that fits first."""

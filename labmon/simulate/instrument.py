@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,16 +16,16 @@ from labmon.drivers.guards import CompiledClock
 from labmon.drivers.identity import CompiledIdentity
 from labmon.drivers.moment import raws_of_time
 from labmon.drivers.query import CompiledQuery
-from labmon.drivers.session import heard
-from labmon.drivers.steps import Step
+from labmon.drivers.steps import Step, Write, steps
 from labmon.model.reading import Raw
 from labmon.simulate.fault import Fault
 from labmon.simulate.framing import Ascii, Framing, Rtu, Tcp
 from labmon.simulate.framing import Text as TextFraming
 from labmon.simulate.life import Life
 from labmon.simulate.line import Instruments
+from labmon.simulate.manners import Manners
 from labmon.simulate.raws import Asked, completed, shown, typed
-from labmon.simulate.registers import Registers
+from labmon.simulate.registers import Registers, Written
 from labmon.simulate.stored import Stored
 from labmon.simulate.words import Spoken
 
@@ -81,8 +81,19 @@ class Instrument:
             if asked is not None:
                 told, payloads[what] = shown(driver, what, asked, params)
                 self._beside[what] = asked.steps, completed(asked.steps, told)
-        self.stored = {q.name: Stored(q.way) for q in self.queries if q.way is not None}
+        records = {q.name: driver.file.queries[q.name].record for q in self.queries if q.way is not None}
+        self.stored = {
+            q.name: Stored(q.way, record)
+            for q in self.queries
+            if q.way is not None and (record := records[q.name]) is not None
+        }
         """The samples that it keeps, by query."""
+        self._pops = {
+            name: steps(record.queue.pop, setting)
+            for name, record in records.items()
+            if record is not None and record.queue is not None
+        }
+        """What takes the oldest sample of a query away."""
         self._now: dict[str, dict[str, Raw]] = {}
         self._bad: dict[str, str] = {}
         self._since_sample = 0.0
@@ -92,9 +103,9 @@ class Instrument:
         self.clock_offset = 0.0
         """Seconds by which the instrument's own clock is ahead."""
         self._modbus = framing.startswith("modbus-")
-        self._registers = Registers(self._sources, self._may_write)
-        session = {} if self._modbus else heard(setting)
-        self._spoken = Spoken(self._sources, payloads, driver, session)
+        self.manners = Manners(driver.file, setting)
+        self._registers = Registers(self._sources, self._write)
+        self._spoken = Spoken(self._sources, payloads, driver)
         self.life = Life(driver, self.queries, self._start, exemplary, self.chance)
         self.life.room(grade, state)
         self.quantities = self.life.quantities
@@ -175,8 +186,8 @@ class Instrument:
         Raises ValueError for a field that it does not have, and a value that the field cannot hold.
         """
         found = False
-        for steps, raws in [*self._beside.values(), *((q.steps, self._start[q.name]) for q in self.queries)]:
-            for one in steps:
+        for told, raws in [*self._beside.values(), *((q.steps, self._start[q.name]) for q in self.queries)]:
+            for one in told:
                 if any(f.name == field for f in one.fields):
                     changed = {**raws, field: typed(raws.get(field), raw)}
                     one.encode(changed)
@@ -200,6 +211,7 @@ class Instrument:
     def advance(self, seconds: float) -> None:
         """Let so much time pass."""
         self.life.advance(seconds)
+        self.manners.advance(seconds)
         self._restarts_in = max(0.0, self._restarts_in - seconds)
         self._since_sample += seconds
         if self._since_sample >= self.sample:
@@ -215,11 +227,25 @@ class Instrument:
         """Be silent for so long, and then as just switched on: what was written is gone, and records where `lose`."""
         self._restarts_in = seconds
         self._registers.restart()
+        self.manners.restart()
         self._since_sample = 0.0
         if lose:
             for stored in self.stored.values():
                 stored.lose()
         self._moved()
+
+    def fill(self) -> int:
+        """Have stored so many samples that the next drops the oldest; how many. Raises ValueError without memory."""
+        if not self.stored:
+            raise ValueError("it stores no samples")
+        room = max(stored.room for stored in self.stored.values())
+        now, self.clock_offset = self.clock_offset, self.clock_offset - room * self.sample
+        for _ in range(room):
+            self.clock_offset += self.sample
+            self._sampled()
+        self.clock_offset = now
+        self._moved()
+        return room
 
     def _moved(self) -> None:
         self._now.clear()
@@ -274,15 +300,24 @@ class Instrument:
             return False
         if unit is not None:
             return unit == self.unit
-        return body in self._spoken.known()
+        return self.manners.hears(body, body in self._spoken.known())
 
-    def known(self) -> Collection[bytes]:
+    def known(self) -> Set[bytes]:
         """The text requests that it understands, as they stand on the wire."""
-        return self._spoken.known()
+        return self._spoken.known() | self.manners.frames.keys()
+
+    @property
+    def echoes(self) -> bool:
+        """Whether it repeats each character as it comes."""
+        return self.manners.characters
 
     def answer(self, body: bytes) -> bytes | None:
         """The reply's PDU, or its whole frame on a text line."""
-        return self._registers.answer(body) if self._modbus else self._spoken.answer(body)
+        if self._modbus:
+            return self._registers.answer(body)
+        if (said := self.manners.answer(body)) is not None or body not in self._spoken.known():
+            return said
+        return self._spoken.answer(body)
 
     def refusal(self, body: bytes) -> bytes:
         """The reply by which it refuses: a Modbus exception, or an error that the driver file shows."""
@@ -316,18 +351,19 @@ class Instrument:
         found += [(query.steps, self._current(query)) for query in self._order]
         return found
 
-    def _may_write(self, table: str, address: int, value: int) -> bool | None:
-        """Whether the file declares this write, whose effect comes about then; None: it is not to be read back."""
-        if any([stored.written(table, address) for stored in self.stored.values()]):  # noqa: C419 - each hears of it
-            self._now.clear()
-            return None
-        declared = any(
-            getattr(one, "table", "") == table and getattr(one, "address", -1) == address and not one.fields
-            for steps, _ in self._sources()
-            for one in steps
-        )
-        self._now.clear()  # what an index selects is another record from now on
-        return declared
+    def _write(self, table: str, address: int, value: int) -> Written:
+        """Whether the file declares this write; what it does is done."""
+        self._now.clear()
+        for name, pops in self._pops.items():
+            if any(isinstance(o, Write) and (o.table, o.address, o.values) == (table, address, (value,)) for o in pops):
+                self.stored[name].pop()
+                return "done"
+        # Not by way of what the registers hold now: that changes with this write.
+        asked = [*(told for told, _ in self._beside.values()), *(query.steps for query in self.queries)]
+        for one in (one for several in asked for one in several):
+            if isinstance(one, Write) and one.table == table and 0 <= address - one.address < len(one.values):
+                return "kept"
+        return "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +382,8 @@ def framing_of(framing: str, instruments: Sequence[Instrument]) -> Framing:
         return Ascii()
     if framing == "modbus-tcp":
         return Tcp()
-    return TextFraming(lambda: {frame for one in instruments for frame in one.known()})
+    echoes = any(one.echoes for one in instruments)
+    return TextFraming(lambda: {frame for one in instruments for frame in one.known()}, echoes=echoes)
 
 
 def instruments_of(plan: LinePlan, sample: float = SAMPLE) -> Made:

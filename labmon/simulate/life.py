@@ -11,6 +11,7 @@ from labmon.drivers import grammar
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.driver import ChannelSpec
 from labmon.drivers.query import CompiledQuery
+from labmon.links.errors import LinkError
 from labmon.model.reading import Raw
 from labmon.simulate.quantity import Quantity, Typical, cumulative
 from labmon.simulate.usual import LIMIT, LITRES, SETPOINT, expected, sizes, usual
@@ -212,10 +213,9 @@ def _sayable(query: CompiledQuery, channel: str, value: float, raws: Mapping[str
     """Whether the instrument can say this value, and is understood."""
     try:
         made = query.raws_of({channel: value}, raws)
-        query.encode(made)
-    except (ValueError, OverflowError):
+        answer = query.decode(query.encode(made))
+    except (ValueError, OverflowError, LinkError):
         return False
-    answer = query.answer([made.get(name) for name in query.fields])
     return any(s.id == channel and o.value is not None for s, o in zip(query.channels, answer.outcomes, strict=True))
 
 

@@ -51,14 +51,19 @@ class Instruments:
         self.chance = chance or random.Random()
         self.served = 0
         self._timers: set[asyncio.TimerHandle] = set()
+        self._echoed = 0
+        """Bytes at the start of the buffer that were repeated already."""
 
     def feed(self, buffer: bytearray, send: Callable[[bytes], None]) -> None:
         """Answer every complete request in `buffer`; late replies go out by the loop's clock."""
+        if self.framing.echoes and buffer:
+            send(bytes(buffer[self._echoed :]))
         for asked in self.framing.requests(buffer):
-            for instrument in self.instruments:
-                if instrument.hears(asked.unit, asked.body):
-                    self._answer(instrument, asked, send)
-                    break
+            # All of them listen: who hears that another one is selected is so no more.
+            hearing = [one for one in self.instruments if one.hears(asked.unit, asked.body)]
+            if hearing:
+                self._answer(hearing[0], asked, send)
+        self._echoed = len(buffer)
 
     def _answer(self, instrument: Answering, asked: Asked, send: Callable[[bytes], None]) -> None:
         fault = instrument.fault

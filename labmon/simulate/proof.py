@@ -21,6 +21,7 @@ from labmon.links.link import Link, Request
 from labmon.links.opening import Framing, make_link
 from labmon.links.stream import Listen
 from labmon.simulate.line import PtyLine, TcpLine
+from labmon.simulate.manners import Manners
 from labmon.simulate.replay import Played, Player, transposed
 
 AT_ONCE = 8
@@ -55,10 +56,6 @@ async def prove(driver: CompiledDriver) -> list[Trial]:
     Never raises for what stands in the file.
     """
     turns = asyncio.Semaphore(AT_ONCE)
-    if driver.file.session is not None or driver.file.select is not None:
-        # An example is one asking within a conversation that is open already.
-        within = driver.file.model_copy(update={"session": None, "select": None})
-        driver = CompiledDriver(driver.id, within, driver.source_text)
 
     async def one(number: int, example: grammar.Example, framing: str, exchanges: list[Played]) -> Trial:
         async with turns:
@@ -89,7 +86,12 @@ def played_in(driver: CompiledDriver, example: grammar.Example) -> Iterator[tupl
 
 
 async def _tried(driver: CompiledDriver, example: grammar.Example, framing: str, exchanges: list[Played]) -> list[str]:
-    player = Player(exchanges, tagged=framing == "modbus-tcp")
+    try:
+        manners = Manners(driver.file, driver.setting(framing, example.address, example.params))
+    except ValueError as error:
+        return [str(error)]
+    tagged = framing == "modbus-tcp"
+    player = Player(exchanges, tagged=tagged, around=manners.frames, echoes=manners.characters)
     with tempfile.TemporaryDirectory(prefix="labmon-") as folder:
         line = TcpLine(player) if framing == "modbus-tcp" else PtyLine(player, Path(folder) / "port")
         await line.start()
@@ -135,7 +137,7 @@ async def _asked(
     unfinished = player.unfinished()
     if failure != example.fails:
         if unfinished is not None:
-            return [unfinished]
+            return [f"{unfinished} ({failure}: {told})" if told else unfinished]
         wanted = f"instead of {example.fails}" if example.fails else "instead of readings"
         return [f"{failure} ({told}) {wanted}" if failure else f"does not fail as {example.fails}"]
     return problems + ([unfinished] if unfinished is not None else [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from labmon.drivers.steps import Identification, Step, Words
 from labmon.model.reading import Raw
@@ -19,6 +19,8 @@ class Asked(Protocol):
     steps: tuple[Step, ...]
 
 
+Written = Literal["kept", "done", "refused"]
+"""What comes of a write: it is kept, it did something and is not, or it may not be."""
 Sources = Callable[[], Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]]
 
 
@@ -29,7 +31,7 @@ class Registers:
     else.
     """
 
-    def __init__(self, sources: Sources, written: Callable[[str, int, int], bool | None]) -> None:
+    def __init__(self, sources: Sources, written: Callable[[str, int, int], Written]) -> None:
         self._sources = sources
         self._written = written
         self._kept: dict[tuple[str, int], int] = {}
@@ -96,10 +98,10 @@ class Registers:
         return body[:5]
 
     def _keep(self, table: str, address: int, value: int) -> bool:
-        declared = self._written(table, address, value)
-        if declared is False:
+        what = self._written(table, address, value)
+        if what == "refused":
             return False
-        if declared:
+        if what == "kept":
             self._kept[table, address] = value
         self.forget()
         return True

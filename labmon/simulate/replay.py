@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from labmon.simulate.framing import Ascii, Asked, Framing, Rtu, Tcp
@@ -23,12 +23,23 @@ class Player:
     """Plays exchanges in their order and notes where it was asked for something else.
 
     `tagged`: frames begin with a transaction id (Modbus TCP), which only the one who asks can know; the reply gets that
-    of the request where the example's own two agree, and keeps its own where they do not.
+    of the request where the example's own two agree, and keeps its own where they do not. `around`: what may be sent
+    beside the exchanges, to open, wake or select, and what is said to it. `echoes`: each character is repeated as it
+    comes, and not once more with the reply.
     """
 
-    def __init__(self, exchanges: Sequence[Played], *, tagged: bool = False) -> None:
+    def __init__(
+        self,
+        exchanges: Sequence[Played],
+        *,
+        tagged: bool = False,
+        around: Mapping[bytes, bytes] | None = None,
+        echoes: bool = False,
+    ) -> None:
         self.exchanges = list(exchanges)
         self.tagged = tagged
+        self.around = dict(around or {})
+        self.echoes = echoes
         self.done = 0
         """Exchanges played to their end."""
         self.problems: list[str] = []
@@ -36,9 +47,17 @@ class Player:
 
     def feed(self, buffer: bytearray, send: Callable[[bytes], None]) -> None:
         """Take what came; answer when it is the next request."""
+        if self.echoes and buffer:
+            send(bytes(buffer))
         self._heard += bytes(buffer)
         buffer.clear()
         while not self.problems and self._heard:
+            if not self._is_next() and (said := self._beside()) is not None:
+                if said:
+                    send(said)
+                continue
+            if not self._is_next() and any(known.startswith(self._heard) for known in self.around):
+                return
             if self.done == len(self.exchanges):
                 self.problems.append(f"labmon sends {shown(self._heard)} after the last exchange")
                 return
@@ -65,6 +84,22 @@ class Player:
         heard = f"sends {shown(self._heard)}" if self._heard else "sends nothing"
         return f"exchange {self.done + 1}: labmon {heard} instead of {shown(wanted)}"
 
+    def _is_next(self) -> bool:
+        """Whether what was heard can be the next exchange's request."""
+        if self.done == len(self.exchanges):
+            return False
+        wanted, first = self.exchanges[self.done].sent, 2 if self.tagged else 0
+        heard = self._heard[: len(wanted)]
+        return bool(wanted) and heard[first:] == wanted[first : len(heard)]
+
+    def _beside(self) -> bytes | None:
+        """Take what is sent beside the exchanges; what is said to it."""
+        for known, said in self.around.items():
+            if self._heard.startswith(known):
+                self._heard = self._heard[len(known) :]
+                return said
+        return None
+
     def _agrees(self, wanted: bytes) -> bool:
         """Whether the next request is there, whole; what cannot become it is a problem."""
         heard = self._heard[: len(wanted)]
@@ -81,6 +116,8 @@ class Player:
         got = one.got
         if self.tagged and got[:2] == one.sent[:2]:
             got = request[:2] + got[2:]
+        if self.echoes:
+            got = got.removeprefix(request)
         self.done += 1
         if got:
             send(got)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
+from labmon.drivers import grammar
 from labmon.drivers.records import Way
 from labmon.model.reading import Raw
 
@@ -15,40 +16,57 @@ ROOM = 100
 class Stored:
     """The samples of one query, as its driver file says that they are read."""
 
-    def __init__(self, way: Way, room: int = ROOM) -> None:
+    def __init__(self, way: Way, record: grammar.Record, room: int = ROOM) -> None:
         self.way = way
         self.samples: deque[dict[str, Raw]] = deque(maxlen=room)
-        self._fields: list[str] = []
+        self.queued = record.queue is not None
+        """Whether the oldest is shown, and the next when it was popped."""
+        self._known: list[str] = []
+        self._numbered = record.number
+        self._number = 0
 
     def add(self, raws: Mapping[str, Raw]) -> None:
-        """Store a sample."""
-        self.samples.append(dict(raws))
-        self._fields = list(raws)
+        """Store a sample, with the number that follows; a full memory forgets its oldest."""
+        sample = dict(raws)
+        if self._numbered is not None:
+            sample[self._numbered.field] = self._number
+            self._number += 1
+            if self._numbered.modulo is not None:
+                self._number %= self._numbered.modulo
+        self.samples.append(sample)
 
-    def lose(self) -> None:
-        """The memory is empty."""
-        self.samples.clear()
+    @property
+    def room(self) -> int:
+        """Samples that fit."""
+        return self.samples.maxlen or ROOM
 
-    def written(self, table: str, address: int) -> bool:
-        """Whether this write takes the oldest sample out of the queue; it does so then."""
-        if self.way.pop != (table, address):
-            return False
+    def pop(self) -> None:
+        """The oldest goes; nothing happens where there is none."""
         if self.samples:
             self.samples.popleft()
-        return True
+
+    def lose(self) -> None:
+        """The memory is empty, and numbers begin anew."""
+        self._known = self._names()
+        self.samples.clear()
+        self._number = 0
 
     def shown(self, written: Mapping[int, int]) -> dict[str, Raw]:
         """What the instrument says now, by the registers that were written to; zeros where it has nothing."""
         sample = self._selected(written)
-        raws: dict[str, Raw] = dict(sample or {}) or dict.fromkeys(self._fields, 0)
+        self._known = self._names() or self._known
+        raws: dict[str, Raw] = dict(sample or {}) or dict.fromkeys(self._known, 0)
         if self.way.count is not None:
             raws[self.way.count] = len(self.samples)
         return raws
 
+    def _names(self) -> list[str]:
+        return list(self.samples[-1]) if self.samples else []
+
     def _selected(self, written: Mapping[int, int]) -> Mapping[str, Raw] | None:
         if not self.samples:
             return None
-        if self.way.pop is not None:
+        if self.queued:
             return self.samples[0]
         if self.way.register is None:
             return self.samples[-1]

@@ -99,7 +99,9 @@ def usual(spec: ChannelSpec, class_: str, start: float | None, low: float, high:
         ambient = None
     if SETPOINT.search(spec.id):
         return Typical(target, 0.0, 0.0)
-    return Typical(target, rule.noise * abs(scale), rule.tau, ambient)
+    noise = rule.noise * abs(scale)
+    # A small instrument has small noise: a flow of a few millilitres does not move by as many.
+    return Typical(target, min(noise, 0.02 * abs(target)) if target == start and target else noise, rule.tau, ambient)
 
 
 def _fits(rule: _Rule, name: str, class_: str) -> bool:

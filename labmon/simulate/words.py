@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 from labmon.drivers.compile import CompiledDriver
@@ -38,26 +38,17 @@ Sources = Callable[[], Sequence[tuple[Sequence[Step], Mapping[str, Raw]]]]
 
 
 class Spoken:
-    """Answers text and binary requests. `payloads` are those of the examples, by query ("" for the identity);
-    `session` is what it hears of its session and selection, and says to each.
-    """
+    """Answers text and binary requests. `payloads` are those of the examples, by query ("" for the identity)."""
 
-    def __init__(
-        self,
-        sources: Sources,
-        payloads: Mapping[str, Sequence[bytes]],
-        driver: CompiledDriver,
-        session: Mapping[bytes, bytes],
-    ) -> None:
+    def __init__(self, sources: Sources, payloads: Mapping[str, Sequence[bytes]], driver: CompiledDriver) -> None:
         self._sources = sources
-        self._session = session
         self._driver = driver
         self._known: dict[bytes, Text | Untold] | None = None
         self._shown = [payload for several in payloads.values() for payload in several]
 
-    def known(self) -> Collection[bytes]:
+    def known(self) -> Set[bytes]:
         """Requests as they stand on the wire."""
-        return self._texts().keys() | self._session.keys()
+        return self._texts().keys()
 
     def _texts(self) -> dict[bytes, Text | Untold]:
         if self._known is None:
@@ -70,14 +61,14 @@ class Spoken:
 
     def answer(self, frame: bytes) -> bytes | None:
         """The reply's whole frame, with the values of now; None for what it does not understand."""
-        if frame in self._session:
-            return self._session[frame] or None
         wanted = self._texts().get(frame)
         if not isinstance(wanted, Text):
             return None
         for steps, raws in self._sources():
             if wanted in steps:
-                return wanted.framed(self._payload(wanted, raws))
+                said = wanted.framed(self._payload(wanted, raws))
+                # What it repeats character by character went out as the characters came.
+                return said.removeprefix(frame) if wanted.frame.echo == "characters" else said
         return None
 
     def _payload(self, one: Text, raws: Mapping[str, Raw]) -> bytes:
@@ -113,9 +104,7 @@ class Spoken:
 
     def unsummed(self, request: bytes, frame: bytes) -> bytes:
         """The reply with another checksum: the first change from its end on that the checksum tells of."""
-        one = self._texts().get(request)
-        if one is None:
-            return frame
+        one = self._texts()[request]
         for at in range(len(frame) - 1, -1, -1):
             changed = frame[:at] + _neighbour(frame[at]) + frame[at + 1 :]
             try:

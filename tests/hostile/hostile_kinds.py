@@ -292,7 +292,7 @@ class Binary(Kind):
     def request(self, form: Form, number: int) -> Request:
         unit, function, size = form
         return TextRequest(
-            self._head(2, unit, function) + (number % WRAP).to_bytes(2, "big"),
+            self._asked(form, number),
             LengthField(2, 1, "big", 5),
             request_check=_CRC,
             reply_check=_CRC,
@@ -302,11 +302,16 @@ class Binary(Kind):
         )
 
     @staticmethod
+    def _asked(form: Form, number: int) -> bytes:
+        """With another header than replies: a repeated request must be none."""
+        return b"\xaa\x5a" + bytes([4, form[0], form[1]]) + (number % WRAP).to_bytes(2, "big")
+
+    @staticmethod
     def _head(size: int, unit: int, function: int) -> bytes:
         return b"\xaa\x55" + bytes([size + 2, unit, function])
 
     def sent(self, form: Form, number: int, wire: bytes) -> bytes:
-        body = self._head(2, form[0], form[1]) + (number % WRAP).to_bytes(2, "big")
+        body = self._asked(form, number)
         return body + peers.crc16(body)
 
     def expected(self, form: Form, number: int) -> bytes:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
 
-from labmon.links import modbus
+from labmon.links import modbus, pdu
 from labmon.links.errors import Garbled, LinkError, Refused
+from labmon.links.framing import RtuRequest
 from labmon.links.link import Request
 from labmon.links.pdu import parse_identification
 
@@ -249,3 +250,16 @@ def test_pymodbus_reads_our_requests_and_we_its_replies(unit: int, function: int
         assert tid == (77 if framing == "modbus-tcp" else 0)
         payload = request.match(framer(DecodePDU(False)).encode(body, unit, 77), 77)
         assert payload == body[2:]
+
+
+def test_a_reply_that_stands_within_a_longer_frame_is_doubtful() -> None:
+    request = RtuRequest(7, pdu.read(3, 0, 1))
+    reply = frame("modbus-rtu", 7, b"\x03\x02\x01\x71")
+    longer = frame("modbus-rtu", 9, b"\x03\x0a\x00\x00" + reply + b"\x00")
+    within = longer[: longer.index(reply) + len(reply)]
+    assert request.match(within, 0) is not None, "no more can be told from what has come"
+    assert request.doubtful(within)
+    assert request.match(longer, 0) is None
+    assert not request.doubtful(reply)
+    assert not request.doubtful(b"\xff" + reply), "a byte of noise holds nothing up"
+    assert not request.doubtful(request.encode(0) + reply), "nor does an echo"
