@@ -22,6 +22,7 @@ from labmon.drivers.check_guards import (
 )
 from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
+from labmon.drivers.check_unset import check_unset
 from labmon.drivers.check_wire import check_wire
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.computed import operands
@@ -55,6 +56,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _channel_ids(file, noted)
     _units(file, noted)
     for params in variants(file):
+        if not check_unset(file, params, noted):
+            continue
         setting = Setting(file, file.framings[0], some_address(file), params)
         if not check_wire(setting, noted):
             continue

@@ -255,7 +255,7 @@ class FrameForm:
         terminators = end.terminators if isinstance(end, Terminated) else (end.terminator,)
         fitting = [len(t) for t in terminators if frame.endswith(t)]
         if not fitting:
-            raise Garbled(f"the reply does not end in {end}: {shown(frame[-8:])}")
+            raise Garbled(f"the reply ends in {shown(frame[-8:])} and not in {' or '.join(map(shown, terminators))}")
         return max(fitting)
 
     def closed(self, payload: bytes, *, inserted: bool = False) -> bytes:
