@@ -139,6 +139,8 @@ def _device(old: DevicePlan, new: DevicePlan) -> Iterator[str]:
         yield f"driver {new.driver.id}"
     elif old.driver.source_text != new.driver.source_text:
         yield "text of the driver"
+    elif _zone(old) != _zone(new):
+        yield "time zone"
     if old.address != new.address:
         yield f"address {new.address}"
     if dict(old.params) != dict(new.params):
@@ -156,6 +158,11 @@ def _device(old: DevicePlan, new: DevicePlan) -> Iterator[str]:
         yield "interval"
     if any(not _same_channels(a, b) for a, b in pairs):
         yield "channels"
+
+
+def _zone(device: DevicePlan) -> str:
+    """The site's time zone, where the instrument's clock may show local time."""
+    return str(getattr(device.driver, "zone", "")) if "zone" in device.driver.source_text else ""
 
 
 def _same_channels(old: QueryPlan, new: QueryPlan) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from labmon.acquisition.polled import RESTS, PolledQuery
 from labmon.drivers.driver import StreamQuery
 from labmon.links.errors import LinkError
-from labmon.links.stream import Listener
+from labmon.links.stream import Listener, StreamForm
 from labmon.model.reading import Reason, reason_text
 
 if TYPE_CHECKING:
@@ -48,6 +48,13 @@ class _Stream:
         """What it listens for now: a variant may listen for another form."""
         return cast(StreamQuery, self.poll.plan.query)
 
+    @property
+    def form(self) -> StreamForm:
+        """How its frames are known now."""
+        if (form := self.query.stream) is None:
+            raise ValueError(f"query {self.poll.plan.query.name} says nothing of its frames")
+        return form
+
     def plan_look(self) -> None:
         """When it is to be looked after next."""
         self.poll.due = self.next_at if self.waiting is not None else self.heard_at + self.silence
@@ -60,15 +67,20 @@ class Listening:
         self._line = line
         now = line.clock()
         self._streams = {id(poll): _Stream(poll, now) for device in line.devices for poll in device.streams}
-        kinds = []
-        for stream in self._streams.values():
-            form = stream.query.stream
-            if form is None:
-                raise ValueError(f"query {stream.poll.plan.query.name} says nothing of its frames")
-            kinds.append((form, partial(self._heard, stream)))
-        self.listener = Listener(kinds)
-        line.link.listen(self.listener)
         self._open = False
+        self._listen()
+
+    def _listen(self) -> None:
+        """Listen for what the streams of all devices look like now."""
+        self._forms = [stream.form for stream in self._streams.values()]
+        hearers = [partial(self._heard, stream) for stream in self._streams.values()]
+        self.listener = Listener(list(zip(self._forms, hearers, strict=True)))
+        self._line.link.listen(self.listener)
+
+    def follow(self) -> None:
+        """A device may have become another variant, whose frames are known by something else."""
+        if any(was is not stream.form for was, stream in zip(self._forms, self._streams.values(), strict=True)):
+            self._listen()
 
     @property
     def cut_off(self) -> bool:
@@ -96,7 +108,7 @@ class Listening:
             if await self._line.identify(device) and await self._line.guarded(device):
                 stream.plan_look()
             elif self._line.link.is_open and not device.resting:
-                self._line.fail(poll, device.reason)
+                self._line.taking.fail(poll, device.reason)
                 poll.due = self._line.clock() + poll.plan.every
             return
         if stream.waiting is not None:
@@ -108,7 +120,7 @@ class Listening:
 
     def _silent(self, stream: _Stream, now: float) -> None:
         poll, device = stream.poll, stream.poll.device
-        self._line.answered()
+        self._line.connection.answered()
         missed = max(0, int((now - max(stream.heard_at, stream.next_at)) / poll.plan.every) - 1)
         stream.next_at = now
         device.health.record_failure(Reason.SILENT, now)
@@ -119,7 +131,7 @@ class Listening:
                 device.health.resting(now)
                 self._line.recorder.condition(f"{device.plan.id}.dead", True, Reason.SILENT.value)
         poll.skipped += missed
-        self._line.fail(poll, reason_text(Reason.SILENT, f"nothing heard for {now - stream.heard_at:.0f} s"))
+        self._line.taking.fail(poll, reason_text(Reason.SILENT, f"nothing heard for {now - stream.heard_at:.0f} s"))
         poll.due = now + max(poll.plan.every, RESTS[min(stream.silences, len(RESTS) - 1)])
         stream.silences += 1
 
@@ -135,8 +147,9 @@ class Listening:
         try:
             device.health.heard(stream.waiting is not None or not device.known, now)
             stream.heard_at, stream.silences = now, 0
-            self._line.answered()
-            if not device.polls and not device.told_alive:
+            self._line.connection.answered()
+            # Who does not say who it is rests, however much it speaks.
+            if not device.polls and not device.told_alive and (device.known or not device.resting):
                 device.told_alive = True
                 self._line.recorder.condition(f"{device.plan.id}.dead", False, "heard")
             if not device.known:
@@ -159,7 +172,7 @@ class Listening:
             answer = stream.query.decode([payload])
         except LinkError as error:
             poll.device.health.record_failure(error.code, now)
-            self._line.fail(poll, error.reason)
+            self._line.taking.fail(poll, error.reason)
         else:
-            self._line.good(poll, answer, received)
+            self._line.taking.good(poll, answer, received)
         stream.plan_look()

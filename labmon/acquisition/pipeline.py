@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from labmon.acquisition.recorder import Unstored
 from labmon.alarms.engine import AlarmEngine
 from labmon.journal.entries import Gap, RecordKey
 from labmon.model.event import Event, EventKind
@@ -73,6 +74,8 @@ class Pipeline:
         self.polled = 0
         self.bad = 0
         self._records = dict(records or {})
+        self._unstored: dict[str, Unstored] = {}
+        """By query: a line that is made anew must know what the one before it had accepted."""
         self._settings = dict(settings or {})
         self.remembers = settings is not None
         """Whether it is known what the instruments were set to before."""
@@ -102,11 +105,18 @@ class Pipeline:
                 late = bool(exchange.readings and exchange.readings[0].flags & Flag.DETECTED_LATE)
                 shown = not (late and before is not None and exchange.time < before.time)
                 record = self._records[exchange.layout.query] = RecordKey(exchange.time, key)
+                self._hold(exchange.layout.query, before)
                 self.journal.record(record_keys={exchange.layout.query: record})
         finally:
             self._commit(events)  # also when the journal cannot hold the readings: an alarm was found in them
         if shown:
             self.live(exchange)
+
+    def _hold(self, query: str, before: RecordKey | None) -> None:
+        number, held = self.journal.taken, self._unstored.get(query)
+        if held is None or self.journal.stored(held.first, held.last):
+            held = Unstored(number, number, None if before is None else (before.time, before.key))
+        self._unstored[query] = held._replace(last=number)
 
     def show(self, exchange: Exchange) -> None:
         """Show again what was accepted before."""
@@ -160,12 +170,17 @@ class Pipeline:
         found = self._records.get(query)
         return None if found is None else (found.time, found.key)
 
+    def unstored(self, query: str) -> Unstored | None:
+        """Records of a query that were accepted and may not be on the disk, also by a line that is no more."""
+        return self._unstored.get(query)
+
     def setting(self, name: str) -> str | None:
         """What an instrument was last known to be set to, in this run or one before."""
         return self._settings.get(name)
 
     def forget_record(self, query: str, last: tuple[int, str] | None) -> None:
         """Records of a query were lost on their way to the disk: this was the last one before."""
+        self._unstored.pop(query, None)
         if last is None:
             self._records.pop(query, None)
         else:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from labmon.model.event import EventKind
 from labmon.model.exchange import Exchange, Layout
+
+
+class Unstored(NamedTuple):
+    """Exchanges with records that are not known to be on the disk, and what was there before them."""
+
+    first: int
+    """Number of the first of these exchanges."""
+    last: int
+    before: tuple[int, str] | None
+    """Time and key of the record before the first."""
 
 
 class Recorder(Protocol):
@@ -30,6 +40,10 @@ class Recorder(Protocol):
 
     def last_record(self, query: str) -> tuple[int, str] | None:
         """Time and key of the last record of a query that was journaled."""
+        ...
+
+    def unstored(self, query: str) -> Unstored | None:
+        """Records of a query that were accepted and may not be on the disk, also by a line that is no more."""
         ...
 
     @property
@@ -86,6 +100,10 @@ class Nobody:
         return 0
 
     def last_record(self, query: str) -> tuple[int, str] | None:
+        """None."""
+        return None
+
+    def unstored(self, query: str) -> Unstored | None:
         """None."""
         return None
 

@@ -7,11 +7,10 @@ and what a healthy stream of records looks like.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from labmon.acquisition.normalise import failed, readings_of
 from labmon.acquisition.plan import QueryPlan
-from labmon.acquisition.recorder import Recorder
+from labmon.acquisition.recorder import Recorder, Unstored
 from labmon.drivers.driver import Answer, Last, RecordReader, Turn
 from labmon.drivers.records import NewestReader, possible, same
 from labmon.model.exchange import Exchange
@@ -25,8 +24,12 @@ LONGER = 1.5
 """A step of so many sample intervals is too long."""
 WAITS = (0.02, 0.05, 0.1, 0.25, 0.5)
 """Seconds between two looks at whether a commit is done; the last repeats."""
-PATIENCE = 60.0
-"""Seconds of waiting for the disk after which the channels say so."""
+PATIENCE = 2.0
+"""Seconds that records wait for the disk. Then they go on from memory like every reading: alarms above all."""
+TAKEN = 10_000
+"""Records of one catch-up that are known again: more than any buffer holds."""
+MOST = 10**9
+"""More missing records than these are a number that was misread, or an instrument that counts otherwise."""
 _NS = 1_000_000_000
 
 
@@ -34,15 +37,6 @@ def _reader(plan: QueryPlan) -> RecordReader:
     make = getattr(plan.query, "reader", None)
     reader: RecordReader = NewestReader(plan.query.ask) if make is None else make()
     return reader
-
-
-@dataclass(slots=True)
-class _Unstored:
-    """Exchanges that are not known to be on the disk, by their numbers, and what was there before them."""
-
-    first: int
-    last: int
-    before: Last | None
 
 
 class Records:
@@ -56,12 +50,11 @@ class Records:
         self.told = False
         """Whether the channels were told anything since the start."""
         self._began = False
-        self._taken: set[tuple[int | None, str | None]] = set()
-        """Records of the present catch-up."""
-        self._unstored: _Unstored | None = None
+        self._taken: dict[tuple[int | None, str | None], None] = {}
+        """The latest records of the present catch-up, which may never end."""
+        self._unstored: Unstored | None = None
         self._waits = 0
         self._waits_since = 0.0
-        self._told_waiting = False
         self._looked = -math.inf
         """When all that there was had been read (monotonic)."""
         self._usual: float | None = None
@@ -84,7 +77,7 @@ class Records:
         """
         if not self._began and not recorder.remembers:
             self._waits_since = self._waits_since or now
-            if self.reader.confirms or now - self._waits_since <= PATIENCE:
+            if now - self._waits_since <= PATIENCE:
                 return WAITS[-1]
         self._begin(recorder)
         if self._unstored is None:
@@ -96,7 +89,7 @@ class Records:
             self._waits_since = self._waits_since or now
             self._waits += 1
             if now - self._waits_since > PATIENCE:
-                return max(self.plan.every, WAITS[-1])
+                return 0.0
             return WAITS[min(self._waits, len(WAITS)) - 1]
         if not stored:
             # The buffer overflowed: what is lost to the journal still is in the instrument.
@@ -105,21 +98,15 @@ class Records:
             self.reader.forget()
             self._taken.clear()
         self._unstored = None
-        self._waits, self._waits_since, self._told_waiting = 0, 0.0, False
+        self._waits, self._waits_since = 0, 0.0
         return 0.0
-
-    def stuck(self, now: float) -> bool:
-        """Whether the disk has kept the next turn waiting for so long that people should know; told once."""
-        if self._told_waiting or not self._waits_since or now - self._waits_since <= PATIENCE:
-            return False
-        self._told_waiting = True
-        return True
 
     def _begin(self, recorder: Recorder) -> None:
         if not self._began:
             self._began = True
             self._waits_since = 0.0
             self.last = recorder.last_record(self.plan.layout.query)
+            self._unstored = recorder.unstored(self.plan.layout.query)
 
     # ------------------------------------------------------------------ what a turn brought
 
@@ -153,12 +140,12 @@ class Records:
         key = answer.key or ""
         recorder.accept(exchange, key)
         number = recorder.taken
-        if self._unstored is None:
-            self._unstored = _Unstored(number, number, self.last)
-        else:
-            self._unstored.last = number
+        held = self._unstored or Unstored(number, number, self.last)
+        self._unstored = held._replace(last=number)
         self.last = exchange.time, key
-        self._taken.add((answer.time, answer.key))
+        self._taken[answer.time, answer.key] = None
+        if len(self._taken) > TAKEN:
+            del self._taken[next(iter(self._taken))]
 
     def nothing(self, received: int, flags: int, skipped: int) -> Exchange:
         """Readings that say that the instrument has no record."""
@@ -194,7 +181,7 @@ class Records:
             step = (answer.time - self.last[0]) / _NS
             if step > LONGER * answer.interval:
                 why = f"{step:.0f} s from one record to the next, where {answer.interval:g} s are usual"
-                self._lost(recorder, why, round(step / answer.interval) - 1, answer.time)
+                self._lost(recorder, why, round(min(step / answer.interval, MOST + 2.0)) - 1, answer.time)
         if answer.time is not None and possible(answer.time) and answer.time < self.last[0]:
             back = (self.last[0] - answer.time) / _NS
             device = self.plan.layout.columns[0].device
@@ -222,4 +209,5 @@ class Records:
         if self.last is None:
             return
         first = self.last[0]
-        recorder.lost(self.plan.layout, why, missing, first, first if until is None else max(first, until))
+        last = first if until is None or not possible(until) else max(first, until)
+        recorder.lost(self.plan.layout, why, missing if missing <= MOST else 0, first, last)

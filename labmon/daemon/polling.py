@@ -10,6 +10,7 @@ from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan
 from labmon.acquisition.polled import STRETCH
 from labmon.acquisition.recorder import Recorder
+from labmon.drivers.longest import Longest
 from labmon.health.line import LineHealth
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint
@@ -116,7 +117,8 @@ def _device(plan: LinePlan, device: DevicePlan, slowest: float) -> float:
 def _exchanges(plan: LinePlan, device: DevicePlan, asked: object, slowest: float) -> float:
     steps = getattr(asked, "steps", None)
     driver: float = getattr(asked, "timeout", TIMEOUT)
-    timeout = (device.timeout or driver) * STRETCH
+    most: Longest = getattr(asked, "longest", Longest())
+    timeout = max(device.timeout or driver, most.timeout) * STRETCH
     if isinstance(plan.endpoint, SerialEndpoint):
         timeout = max(timeout, FRAME * plan.endpoint.character)
     one = timeout + plan.quiet
@@ -124,4 +126,7 @@ def _exchanges(plan: LinePlan, device: DevicePlan, asked: object, slowest: float
         one += max(timeout, 2 * slowest) + 2 * SETTLE
     # A turn of reading records ends with its first failure: all the others have answered.
     more: int = getattr(asked, "more_exchanges", 0)
-    return one * (STEPS if steps is None else len(steps)) + more * (timeout + plan.quiet)
+    steps_of_one = STEPS if steps is None else len(steps)
+    turns = 1 + (more / steps_of_one if steps_of_one else 0.0)
+    answered = more + most.answered * turns
+    return one * (steps_of_one + most.failed * turns) + answered * (timeout + plan.quiet) + most.pauses * turns

@@ -8,6 +8,7 @@ from labmon.drivers import grammar
 from labmon.drivers.conditions import FieldIndex
 from labmon.drivers.course import Course, Leg, changed
 from labmon.drivers.given import applies
+from labmon.drivers.longest import longest
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step, steps
 from labmon.links.errors import Refused
@@ -37,6 +38,8 @@ class Asking:
         self._gaps = [one for leg in legs for one in leg.gaps]
         self._timeouts = [leg.timeout for leg in legs for _ in leg.steps]
         self._rest = gap if gap > timing.after_reply else 0.0
+        self.longest = longest(legs, setting.file, self._rest)
+        """What it takes at most."""
         self._course = Course(legs, setting, timing.timeout) if Course.needed(asked, setting.file) else None
         self._meanings = setting.file.frame.error_meanings if setting.file.frame else {}
         self.names = [f.name for s in self.steps for f in s.fields]

@@ -107,8 +107,10 @@ def _pairs(a: Sequence[str], b: Sequence[str]) -> list[tuple[str, str]]:
 def check_guard(guard: grammar.Guard, setting: Setting, conditions: Conditions, report: Report) -> None:
     """Report what is wrong with a guard, for a device with these settings."""
     fields = _fields(("guard",), guard.requests, setting, report)
+    anywhere = {name for request in guard.requests for name in request.fields}
     for index, name in enumerate(guard.watch):
-        _field(("guard", "watch", index), name, fields, report)
+        if name not in anywhere:  # one that other devices of the kind have is not watched on this one
+            _field(("guard", "watch", index), name, fields, report)
     conditions(("guard", "expect"), guard.expect, fields, setting, report)
 
 

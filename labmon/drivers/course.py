@@ -11,7 +11,7 @@ from typing import Any
 from labmon.drivers import grammar
 from labmon.drivers.conditions import FieldIndex, test_of
 from labmon.drivers.given import applies
-from labmon.drivers.session import SESSION, CompiledSession
+from labmon.drivers.session import SESSION, CompiledSession, Opened
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step
 from labmon.drivers.text_step import sendable
@@ -75,7 +75,7 @@ class Course:
         except BaseException:
             session = memory.get(SESSION)
             memory.clear()
-            if session is not None and not session.after_error:
+            if session is not None and not session.session.after_error:
                 memory[SESSION] = session
             link.memory.selected = None
             raise
@@ -92,7 +92,7 @@ class Course:
                 await asyncio.sleep(delay)
             if self._session is not None:
                 await self._session.open(link)
-                memory[SESSION] = self._session
+                memory[SESSION] = Opened(self._session, self._select)
         if self._session is not None:
             await self._session.wake(link)
 

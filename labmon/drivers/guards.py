@@ -29,6 +29,7 @@ class _Asked:
         self._asking = Asking(requests, setting)
         self.steps: Sequence[Step] = self._asking.steps
         self.timeout = self._asking.timeout
+        self.longest = self._asking.longest
 
     @property
     def fields(self) -> list[str]:

@@ -33,6 +33,7 @@ class CompiledIdentity:
         self._asking = Asking(identity.requests, setting)
         self.steps = self._asking.steps
         self.timeout = self._asking.timeout
+        self.longest = self._asking.longest
         self.variants: dict[str, Mapping[str, ParamValue]] = {v.name: v.params for v in identity.variants}
         self._given = dict(given or {})
         index = self._asking.index

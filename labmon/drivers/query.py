@@ -36,6 +36,7 @@ class CompiledQuery:
         self._asking = Asking(requests, asked_setting)
         self.steps = self._asking.steps
         self.timeout = self._asking.timeout
+        self.longest = self._asking.longest
         self.silence = query.silence
         """Of a stream: seconds without a frame after which it is silent; None, three times its interval."""
         self.stream = streams.form(query, self.steps)

@@ -240,6 +240,8 @@ class IndexReader:
         self._at: int | None = None
         """Place of the record taken last, from 0, as far as known."""
         self._count = 0
+        self._moved = False
+        """Whether records came while others were read, and moved them."""
         self._searched: tuple[Last | None, int, int] | None = None
         """What is looked for from the end of the buffer, the count when that began, and the place to look at next."""
         self._gone: Last | None = None
@@ -258,15 +260,16 @@ class IndexReader:
             self._size = max(1, self._size // 2)
             self._one.done(all_read=False)
             raise
-        self._size = min(self._most, self._size * 2)
+        # Records that come faster than so many can be read move the buffer each time.
+        self._size = max(1, self._size // 2) if self._moved else min(self._most, self._size * 2)
+        self._moved = False
         self._one.done(all_read=not found.more)
         return found
 
     async def _turn(self, link: Link, last: Last | None) -> Turn:
         fresh = await self._one.look(link)
-        count = self._one.checked[self._count_at]
-        count = count if isinstance(count, int) and count > 0 else 0
-        before, self._count = self._count, count
+        before, count = self._count, self._counted()
+        self._count = count
         if count < before:
             self._at = None
         if not count:
@@ -279,12 +282,20 @@ class IndexReader:
         if same(last, newest):
             self._searched = None
             return Turn([], shown=newest)
+        if self._newest is not None:
+            # It may have come after the others were counted, and would be looked for among those in vain.
+            await self._one.look(link)
+            self._count = count = max(count, self._counted())
         grown = last is not None and self._at is not None and self._at == count - 2 and count == before + 1
         if grown and same(last, await self._place(link, count - 2)):
             # One more than there was, behind the one taken last: this is it. A full buffer's count does not grow.
             self._at = count - 1
             return Turn([newest])
         return await self._after(link, last, newest, count)
+
+    def _counted(self) -> int:
+        count = self._one.checked[self._count_at]
+        return count if isinstance(count, int) and count > 0 else 0
 
     async def _after(self, link: Link, last: Last | None, newest: Answer, count: int) -> Turn:
         """Read on from the last record taken, or from the oldest where that is no more, up to the newest."""
@@ -326,6 +337,7 @@ class IndexReader:
         # In a full buffer a record that came meanwhile has moved the others, and one of them was passed over.
         if (len(records) > 1 or anchored) and not same(seen, await self._place(link, start)):
             self._at = None
+            self._moved = True
             return Turn([], more=True)
         self._at = at
         return Turn(records, more=bool(records) and not _alike(newest, records[-1]), lost=lost)

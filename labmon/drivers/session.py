@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from labmon.drivers import grammar
 from labmon.drivers.given import applies
@@ -12,7 +13,9 @@ from labmon.drivers.setting import Setting
 from labmon.drivers.text_step import Text, Untold, sendable, text_step
 from labmon.links.errors import LinkError
 from labmon.links.link import Link
-from labmon.links.text import Prompted
+from labmon.links.text import Command, Prompted
+
+log = logging.getLogger("labmon.drivers")
 
 CLOSING = 2.0
 """Seconds that all closing of a line takes at most."""
@@ -66,6 +69,20 @@ def heard(setting: Setting) -> dict[bytes, bytes]:
     return found
 
 
+class Opened(NamedTuple):
+    """An open session, and what selects its unit, where others are on the same line."""
+
+    session: CompiledSession
+    select: bytes | None = None
+
+    async def close(self, link: Link) -> None:
+        """End it in good order, at its own unit. Raises what the link raises."""
+        if self.select is not None and link.memory.selected != self.select:
+            await link.exchange(Command(self.select), 0.0)
+            link.memory.selected = self.select
+        await self.session.close(link)
+
+
 SESSION = "session"
 """Where a device's memory holds its open session."""
 
@@ -80,14 +97,16 @@ async def close_sessions(link: Link) -> None:
     held = [memory.pop(SESSION, None) for memory in link.memory.devices.values()]
     try:
         async with asyncio.timeout(CLOSING):
-            for session in held:
-                if isinstance(session, CompiledSession):
+            for opened in held:
+                if isinstance(opened, Opened):
                     try:
-                        await session.close(link)
+                        await opened.close(link)
                     except LinkError:
                         continue
     except TimeoutError:
         return
+    except Exception:
+        log.exception("a session cannot be closed")
 
 
 def acts(actions: Sequence[grammar.Action], setting: Setting) -> list[Act]:

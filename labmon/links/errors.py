@@ -47,3 +47,7 @@ class LinkLost(LinkError):
     """The port or connection is not open, or was lost during the exchange."""
 
     code = Reason.LINK_LOST
+
+
+UNREACHED = (10, 11)
+"""Modbus exceptions by which a gateway says that the unit itself did not answer."""

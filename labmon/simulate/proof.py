@@ -56,6 +56,9 @@ async def prove(driver: CompiledDriver) -> list[Trial]:
     Never raises for what stands in the file.
     """
     turns = asyncio.Semaphore(AT_ONCE)
+    if driver.file.retry:
+        # An example has each request once: what is asked again is the line's matter.
+        driver = CompiledDriver(driver.id, driver.file.model_copy(update={"retry": []}), driver.source_text)
 
     async def one(number: int, example: grammar.Example, framing: str, exchanges: list[Played]) -> Trial:
         async with turns:

@@ -154,6 +154,22 @@ def test_the_text_of_a_driver_makes_its_lines_others(tmp_path: Path) -> None:
     assert found.texts
 
 
+def test_another_time_zone_concerns_only_the_instruments_that_show_local_time(tmp_path: Path) -> None:
+    """Else their records would be dated by the old zone until the next restart."""
+    folder = tmp_path / "drivers" / "vaisala"
+    folder.mkdir(parents=True)
+    shipped = Path(__file__).parents[2] / "drivers" / "vaisala" / "gmp25x.yaml"
+    (folder / "gmp25x.yaml").write_text(shipped.read_text())
+    (folder / "local.yaml").write_text(shipped.read_text() + "# zone: site\n")
+    site = copy.deepcopy(SITE) | {"drivers": ["drivers"]}
+    site["lines"][1]["devices"][0]["driver"] = "vaisala/local"
+    old = loaded(tmp_path, site)
+    site["site"]["timezone"] = "Europe/Berlin"
+    found = compare(old, loaded(tmp_path, site))
+    assert found.lines.changed == {"two": ("time zone of c",)}
+    assert found.lines.same == ("one",)
+
+
 def test_lines_that_come_and_go_and_one_that_takes_the_endpoint_of_another(difference: Any) -> None:
     def change(site: Plain) -> None:
         site["lines"][0] = line("three", 501, device("a", 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ from virtual_clock import run
 from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
 from labmon.drivers.driver import Answer, ChannelSpec, Identified, Outcome, WrongInstrument
-from labmon.drivers.session import SESSION, CompiledSession
+from labmon.drivers.session import SESSION, CompiledSession, Opened
 from labmon.health.line import LineHealth
 from labmon.links import link
 from labmon.links.endpoint import TcpEndpoint
@@ -123,6 +123,9 @@ class Recorder:
         return True
 
     def last_record(self, query: str) -> tuple[int, str] | None:
+        return None
+
+    def unstored(self, query: str) -> None:
         return None
 
     remembers = True
@@ -311,6 +314,47 @@ def test_the_wrong_instrument_gives_no_values_and_one_condition() -> None:
     assert ("d0.dead", True) not in recorder.conditions
 
 
+def test_who_is_not_identified_is_asked_nothing_else_and_its_clock_is_not_set() -> None:
+    """An instrument dies while its clock is read, and another one takes its place."""
+    asked: list[float] = []
+
+    class Identity:
+        wrong = False
+        variants: Mapping[str, Any] = {}
+
+        async def check(self, link: Any) -> Identified:
+            await link.exchange("d0", 1.0)
+            if self.wrong:
+                raise WrongInstrument("a kettle", "a probe")
+            return Identified("a probe")
+
+    class Clock:
+        every, at_most, can_be_set = 1.0, 60.0, True
+
+        async def ask(self, link: Any) -> int:
+            asked.append(asyncio.get_running_loop().time())
+            await link.exchange("d0", 1.0)
+            return 0
+
+        async def set(self, link: Any, now: int) -> None:
+            await link.exchange("d0", 1.0)
+
+    identity, wire = Identity(), Wire()
+    plan = plan_of(Ask("d0", every=600.0), identity=identity)
+    plan = replace(plan, devices=(replace(plan.devices[0], clock=Clock(), set_clock=True),))  # type: ignore[arg-type]
+
+    def dies() -> None:
+        wire.manner["d0"] = "silent"
+
+    def swapped() -> None:
+        wire.manner["d0"], identity.wrong = "good", True
+
+    _, line = play(plan, wire, 700, {30: dies, 200: swapped})
+    assert line.devices[0].health.rests == 1
+    assert asked
+    assert max(asked) < 1000 + 200
+
+
 def test_a_record_polled_twice_is_one_reading() -> None:
     ask = Ask("d0", kind="record")
     ask.answers = [Answer([Outcome(5.0, None)], time=7, key=key) for key in "aaabb"]
@@ -382,7 +426,7 @@ def test_a_line_that_ends_closes_the_sessions_of_its_devices_first() -> None:
             closed.append(link.is_open)
 
     wire = Wire()
-    wire.memory.devices["a"] = {SESSION: Closing()}
+    wire.memory.devices["a"] = {SESSION: Opened(Closing())}
     play(plan_of(Ask("a")), wire, 2.0)
     assert closed == [True]
     assert not wire.is_open

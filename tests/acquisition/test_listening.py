@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,6 +17,7 @@ from hostile.hostile_wire import run as on_wire
 from labmon.acquisition.line import Line
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
 from labmon.acquisition.recorder import Nobody
+from labmon.acquisition.variants import variant_plans
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.load import load_driver
 from labmon.health.line import LineHealth
@@ -99,7 +101,9 @@ class Room:
         self.recorder = Recorder()
         self.health = LineHealth("serial-1")
         queries = tuple(self._plan(query) for query in driver.queries("text", None, {}))
-        device = DevicePlan("incubator", driver, driver.identity("text", None, {}), queries, None)
+        given = driver.identity("text", None, {}), queries, None, None, {}, driver.guard("text", None, {})
+        device = DevicePlan("incubator", driver, *given)
+        device = replace(device, variants=variant_plans(device, "text"))
         plan = LinePlan("serial-1", SerialEndpoint("/dev/null"), "text", 0.0, (device,))
         self.link = Conversation(self.wire, Timing(0.01, 0.001))
         self.line = Line(plan, self.link, self.recorder, self.health, loop.time)
@@ -311,7 +315,7 @@ def test_frames_count_only_from_the_instrument_that_is_expected(tmp_path: Path, 
 def test_a_fault_in_taking_a_frame_costs_that_frame(tmp_path: Path) -> None:
     async def body(room: Room) -> None:
         room.every(10.0, 5)
-        with mock.patch.object(room.line, "good", side_effect=[RuntimeError("broken"), None]):
+        with mock.patch.object(room.line.taking, "good", side_effect=[RuntimeError("broken"), None]):
             await room.running(15.0)
         await room.running(30.0)
 
@@ -330,3 +334,84 @@ def test_readings_have_the_time_at_which_the_frame_came(tmp_path: Path) -> None:
         assert exchange.time == exchange.received
 
     play(driver_of(tmp_path, AIR), body)
+
+
+@pytest.mark.parametrize(
+    "spoken_to",
+    [
+        IDENTITY,
+        IDENTITY
+        + """
+guard:
+  every: 60 s
+  requests: [{send: "G", reply: "G {mode}", fields: {mode: {type: integer}}}]
+  watch: [mode]
+""",
+    ],
+)
+def test_who_only_speaks_and_does_not_say_who_it_is_rests_until_it_does(tmp_path: Path, spoken_to: str) -> None:
+    async def body(room: Room) -> None:
+        room.answer = lambda sent: b""
+        room.every(10.0, 40)
+        await asyncio.sleep(0)
+        task = asyncio.create_task(room.line.run())
+        await asyncio.sleep(200.0)
+        assert not task.done()
+        assert room.recorder.values() == []
+        dead = [active for alarm, active in room.recorder.conditions if alarm == "incubator.dead"]
+        assert dead == [False, True], "it speaks, and stays dead as long as it does not answer"
+        assert room.recorder.reasons().count("resting") >= 5, "each probe says why there is nothing"
+        room.answer = lambda sent: b"I A7\r\n" if sent.startswith(b"I") else b"G 1\r\n"
+        await asyncio.sleep(190.0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    room = play(driver_of(tmp_path, AIR + spoken_to), body)
+    assert len(room.recorder.values()) >= 10
+    assert [c for c in room.recorder.conditions if c[0] == "incubator.dead"][-1] == ("incubator.dead", False)
+
+
+def test_what_is_not_known_of_a_resting_device_is_said_although_it_speaks(tmp_path: Path) -> None:
+    """Its settings are not known: its frames count for nothing, and no channel goes on showing its last value."""
+    guard = """
+guard:
+  every: 5 s
+  requests: [{send: "G", reply: "G {mode}", fields: {mode: {type: integer}}}]
+  watch: [mode]
+"""
+
+    async def body(room: Room) -> None:
+        room.answer = lambda sent: b"G 1\r\n"
+        room.every(10.0, 40)
+        room.loop.call_later(50.0, lambda: setattr(room, "answer", lambda sent: b""))
+        await room.running(300.0)
+
+    room = play(driver_of(tmp_path, AIR + guard), body)
+    assert room.recorder.values()[-1] < 20.0
+    assert room.recorder.reasons().count("resting") >= 5
+
+
+def test_a_variant_is_listened_for_in_its_own_form(tmp_path: Path) -> None:
+    driver = driver_of(
+        tmp_path,
+        AIR.replace('reply: "C1={temperature} C3={co2}"', 'reply: "{mark}={temperature} C3={co2}"')
+        + """
+params:
+  mark: {type: text, default: C1, doc: What its lines begin with}
+identity:
+  requests: [{send: "I", reply: "I {serial}", fields: {serial: {type: word}}}]
+  show: [serial]
+  variants:
+    - {name: old, when: [{field: serial, matches: "A.*"}], params: {}}
+    - {name: new, when: [{field: serial, matches: "B.*"}], params: {mark: T1}}
+""",
+    )
+
+    async def body(room: Room) -> None:
+        room.answer = lambda sent: b"I B7\r\n"
+        for n in range(5):
+            room.says(10.0 * n + 1.0, b"T1=%d.5 C3=5.0\r\n" % n)
+        await room.running(45.0)
+
+    room = play(driver, body)
+    assert room.recorder.values() == [0.5, 1.5, 2.5, 3.5, 4.5]

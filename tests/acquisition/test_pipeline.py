@@ -34,9 +34,16 @@ class Group:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.taken = 0
+        self.on_disk = 0
+        """Number of the last exchange that is on the disk."""
 
     def append(self, exchange: Exchange) -> None:
         self.told.append(exchange)
+        self.taken += 1
+
+    def stored(self, first: int, last: int) -> bool | None:
+        return True if last <= self.on_disk else None
 
     def record(
         self,
@@ -111,6 +118,20 @@ def test_the_key_of_a_record_goes_with_its_readings(loaded: Loaded) -> None:
     record = exchange(loaded, 15.0)
     pipeline.accept(record, "b/1")
     assert journal.told == [record, ([], [], {query: RecordKey(NOW, "b/1")})]
+
+
+def test_what_was_accepted_of_records_and_is_not_on_the_disk_is_known_to_the_next_line(loaded: Loaded) -> None:
+    journal, query = Group(), "p-1.pressure"
+    pipeline = Pipeline(engine_of(loaded), journal, lambda _: None, {query: RecordKey(7, "a")})
+    assert pipeline.unstored(query) is None
+    for key in ("b", "c"):
+        pipeline.accept(exchange(loaded, 15.0), key)
+    assert pipeline.unstored(query) == (1, 2, (7, "a"))
+    journal.on_disk = 2
+    pipeline.accept(exchange(loaded, 15.0), "d")
+    assert pipeline.unstored(query) == (3, 3, (NOW, "c"))
+    pipeline.forget_record(query, (NOW, "c"))
+    assert (pipeline.unstored(query), pipeline.last_record(query)) == (None, (NOW, "c"))
 
 
 def test_a_condition_and_a_command_are_groups_of_their_own(loaded: Loaded) -> None:

@@ -254,7 +254,7 @@ def test_framing_follows_from_the_medium_unless_it_is_given(tmp_path: Path) -> N
         "name": "Counter",
         "driver": "lighthouse/remote",
         "area": "room",
-        "params": {"flow-unit": "L/min"},
+        "params": {"flow-scale": 0.01, "flow-unit": "L/min"},
     }
     tcp = {"host": "192.0.2.1", "port": 4001}
     (made,) = plan_of(tmp_path, {"id": "t", "tcp": tcp, "devices": [counter]})

@@ -82,7 +82,7 @@ def sensor() -> Iterator[Bench]:
 
 @pytest.fixture
 def counter() -> Iterator[Bench]:
-    with Bench("lighthouse/remote", "modbus-tcp", tcp=True, params={"flow-unit": "L/min"}) as bench:
+    with Bench("lighthouse/remote", "modbus-tcp", tcp=True, params={"flow-scale": 0.01, "flow-unit": "L/min"}) as bench:
         yield bench
 
 
@@ -167,7 +167,7 @@ def test_the_wrong_instrument_is_told(sensor: Bench) -> None:
 
 
 def test_what_has_effects_is_not_asked_unless_allowed(counter: Bench) -> None:
-    arguments = ("lighthouse/remote", *counter.place, "--param", "flow-unit=L/min")
+    arguments = ("lighthouse/remote", *counter.place, "--param", "flow-scale=0.01", "--param", "flow-unit=L/min")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert "clears NEW DATA" in result.stdout
@@ -183,7 +183,7 @@ def test_record_refuses_effects(counter: Bench, tmp_path: Path) -> None:
     path = tmp_path / "remote.yaml"
     before = Catalogue().paths()["lighthouse/remote"].read_text()
     path.write_text(before)
-    arguments = (path, *counter.place, "--param", "flow-unit=L/min", "--record")
+    arguments = (path, *counter.place, "--param", "flow-scale=0.01", "--param", "flow-unit=L/min", "--record")
     result = run(*arguments)
     assert result.exit_code == 2
     assert "clears NEW DATA" in result.stderr
@@ -238,7 +238,17 @@ def test_a_recorded_refusal_is_an_example_too(sensor: Bench, tmp_path: Path) -> 
 def test_record_over_tcp_writes_the_transaction_id_of_examples(counter: Bench, tmp_path: Path) -> None:
     path = tmp_path / "remote.yaml"
     path.write_text(Catalogue().paths()["lighthouse/remote"].read_text())
-    result = run(path, *counter.place, "--param", "flow-unit=L/min", "--query", "status", "--record")
+    result = run(
+        path,
+        *counter.place,
+        "--param",
+        "flow-scale=0.01",
+        "--param",
+        "flow-unit=L/min",
+        "--query",
+        "status",
+        "--record",
+    )
     assert result.exit_code == 0, result.output
     loaded = load_driver(path)
     assert loaded.driver is not None
@@ -296,7 +306,17 @@ def test_scan_of_registers_shows_floats_in_all_orders(sensor: Bench) -> None:
 )
 def test_scan_refuses(counter: Bench, what: str, range_: str, words: str) -> None:
     served = counter.line.instruments.served
-    result = run("lighthouse/remote", "--param", "flow-unit=L/min", *counter.place, "--scan", what, range_)
+    result = run(
+        "lighthouse/remote",
+        "--param",
+        "flow-scale=0.01",
+        "--param",
+        "flow-unit=L/min",
+        *counter.place,
+        "--scan",
+        what,
+        range_,
+    )
     assert result.exit_code == 2
     assert words in result.stderr
     assert counter.line.instruments.served == served
@@ -370,7 +390,7 @@ def test_a_line_that_the_daemon_polls_is_refused(
 
         thread = threading.Thread(target=answer)
         thread.start()
-        result = run("lighthouse/remote", "--param", "flow-unit=L/min", "--host", where)
+        result = run("lighthouse/remote", "--param", "flow-scale=0.01", "--param", "flow-unit=L/min", "--host", where)
         thread.join()
     assert result.exit_code == 1
     assert "pid 42, user labmon" in result.stderr

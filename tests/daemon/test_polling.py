@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from labmon.daemon import parts as parts_module
 from labmon.daemon.parts import Parts
 from labmon.daemon.polling import FLOOR, Polling, longest_turn
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome
+from labmon.drivers.load import load_driver
 from labmon.health.line import LineHealth
 from labmon.links import link
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
@@ -207,6 +209,49 @@ SLOW = SerialEndpoint("/dev/ttyX", 300, 8, "N", 1, False, False)
 )
 def test_the_longest_turn_follows_from_the_plan(plan: LinePlan, seconds: float) -> None:
     assert longest_turn(plan) == pytest.approx(seconds)
+
+
+PATIENT = """
+labmon-driver: 1
+maker: Example
+models: [P-1]
+title: Example P-1
+class: other
+manual: {document: P-1, revision: A, pages: "1"}
+framings: [modbus-tcp]
+"""
+ASKED = """
+queries:
+  values:
+    every: 60 s
+    requests:
+      - read: holding
+        at: 1
+        count: 1
+        fields: {ready: {at: 1, type: u16}}
+        %s
+    channels: [{id: ready, name: Ready, unit: "1"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "head", "least"),
+    [
+        ("until: {conditions: [{field: ready, is: 1}], every: 1 s, at-most: 50}", "", 50 * (1.0 + 3.0)),
+        ("timeout: 30 s", "", 90.0),
+        ("after: 40 s", "", 40.0),
+        ("", "retry: [{on: refused, at-most: 20, pause: 1 s}]", 20 * (1.0 + 3.0)),
+        ("", "timing: {timeout: 1 s, after-connect: 50 s}", 50.0),
+    ],
+)
+def test_what_a_driver_file_may_wait_for_is_no_stuck_line(more: str, head: str, least: float) -> None:
+    timing = "" if "timing" in head else "timing: {timeout: 1 s}\n"
+    loaded = load_driver(Path("example/p-1.yaml"), text=PATIENT + timing + head + ASKED % more)
+    assert loaded.driver is not None, "\n".join(map(str, loaded.errors))
+    (query,) = loaded.driver.queries("modbus-tcp", 1, {})
+    longest = longest_turn(plan_of(query))
+    assert longest > least
+    assert longest < 4 * least + 2 * FLOOR, "nor may it be stuck for ever"
 
 
 def test_a_line_on_which_a_reply_came_very_late_may_settle_for_longer() -> None:

@@ -16,7 +16,7 @@ from labmon.drivers.driver import WrongInstrument
 from labmon.drivers.load import load_driver
 from labmon.drivers.query import CompiledQuery
 from labmon.links.errors import Garbled, Refused, Silent
-from labmon.links.link import Request
+from labmon.links.link import Memory, Request
 from labmon.model.reading import Raw
 
 FOLDER = Path(__file__).parents[2] / "drivers"
@@ -29,6 +29,12 @@ class Wire:
 
     replies: list[bytes | Exception]
     sent: list[tuple[bytes, float, float]] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
+    retries: int = 0
+    rests: list[float] = field(default_factory=list)
+
+    def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
 
     async def exchange(self, request: Request, timeout: float, *, gap: float = 0.0) -> bytes:
         self.sent.append((request.encode(1), timeout, gap))
@@ -49,7 +55,7 @@ def query(driver: CompiledDriver, name: str, framing: str, address: Any, params:
     return next(q for q in driver.queries(framing, address, params) if q.name == name)
 
 
-LIGHTHOUSE = {"flow-unit": "[cft_i]/min"}
+LIGHTHOUSE = {"flow-scale": 0.01, "flow-unit": "[cft_i]/min"}
 
 
 async def test_a_record_is_asked_for_in_the_declared_order() -> None:
@@ -92,22 +98,34 @@ async def test_a_write_is_followed_by_its_gap() -> None:
 async def test_an_error_of_the_instrument_is_told_with_its_meaning() -> None:
     temperature = query(shipped("thermo/cytomat"), "temperature", "text", None, {})
     with pytest.raises(Refused) as caught:
-        await temperature.ask(Wire([b"er 01\r\n"]))  # type: ignore[arg-type]
-    assert (caught.value.error, caught.value.detail) == ("01", "01 device busy")
-    assert caught.value.reason == "refused (01 device busy)"
+        await temperature.ask(Wire([b"er 03\r\n"]))  # type: ignore[arg-type]
+    assert (caught.value.error, caught.value.detail) == ("03", "03 telegram structure")
+    assert caught.value.reason == "refused (03 telegram structure)"
     with pytest.raises(Garbled):
         await temperature.ask(Wire([b"ic +5.0 +5.1\r\n"]))  # type: ignore[arg-type]
 
 
+async def test_a_cytomat_that_says_busy_falsely_is_asked_again_and_no_more_often_than_ten_times() -> None:
+    temperature = query(shipped("thermo/cytomat"), "temperature", "text", None, {})
+    falsely = Wire([b"er 01\r\n", b"er 02\r\n", b"er 01\r\n", b"it +37.0 +36.9\r\n"])
+    answer = await temperature.ask(falsely)  # type: ignore[arg-type]
+    assert [outcome.value for outcome in answer.outcomes] == [36.9, 37.0]
+    assert (falsely.retries, falsely.rests) == (3, [0.1] * 3)
+    busy = Wire([b"er 01\r\n"] * 20)
+    with pytest.raises(Refused, match="device busy"):
+        await temperature.ask(busy)  # type: ignore[arg-type]
+    assert len(busy.sent) == 11
+
+
 async def test_identity_by_objects_over_several_replies() -> None:
     driver = shipped("vaisala/gmp25x")
-    first = bytes([0x2B, 0x0E, 1, 1, 0xFF, 1, 1, 0, 7]) + b"Vaisala"
-    second = bytes([0x2B, 0x0E, 1, 1, 0, 0, 2, 1, 6]) + b"GMP252" + bytes([2, 3]) + b"1.2"
+    first = bytes([0x2B, 0x0E, 3, 0x83, 0xFF, 1, 1, 0, 7]) + b"Vaisala"
+    second = bytes([0x2B, 0x0E, 3, 0x83, 0, 0, 3, 1, 6]) + b"GMP252" + bytes([2, 3]) + b"1.2" + bytes([0x80, 2]) + b"P1"
     frames = [encoder.frame("modbus-rtu", 240, first), encoder.frame("modbus-rtu", 240, second)]
     identity = driver.identity("modbus-rtu", None, {"product": "GMP25[12]"})
     assert identity is not None
     found = await identity.check(Wire(list(frames)))  # type: ignore[arg-type]
-    assert found == ("vendor Vaisala, product GMP252, revision 1.2", "")
+    assert found == ("vendor Vaisala, product GMP252, revision 1.2, serial-number P1", "")
     other = driver.identity("modbus-rtu", None, {"product": "GMP251"})
     assert other is not None
     with pytest.raises(WrongInstrument) as caught:
@@ -122,7 +140,7 @@ async def test_identity_by_objects_over_several_replies() -> None:
         ("vaisala/gmp25x", "modbus-rtu", 248, {}, "address 248 is not within 1..247"),
         ("vaisala/gmp25x", "modbus-rtu", "A", {}, "address 'A' is not within 1..247"),
         ("vaisala/gmp25x", "modbus-rtu", True, {}, "address True is not within 1..247"),
-        ("vaisala/gmp25x", "modbus-rtu", 1, {"x": 1}, "unknown parameter 'x'; the driver has: product"),
+        ("vaisala/gmp25x", "modbus-rtu", 1, {"x": 1}, "unknown parameter 'x'; the driver has: product, serial-number"),
         ("thermo/cytomat", "text", 1, {}, "thermo/cytomat has no address on a text line"),
         ("alicat/mass-flow", "text", "AB", {}, "address 'AB' does not match [A-Z]"),
         ("alicat/mass-flow", "text", "A", {}, "parameter pressure-unit is required ([psi], kPa, bar, mbar, hPa)"),

@@ -129,8 +129,45 @@ async def test_a_new_record_costs_two_reads_and_none_costs_one() -> None:
     instrument.store()
     before = instrument.requests
     await taker.all()
-    assert instrument.requests - before == 5
+    assert instrument.requests - before == 6
     assert taker.taken == list(range(11))
+
+
+async def test_a_record_that_comes_right_after_the_count_does_not_hide_the_one_before_it() -> None:
+    instrument = Samples()
+    taker = indexed(instrument)
+    instrument.store(10)
+    await taker.all()
+    instrument.store()
+    begun = instrument.requests
+
+    def broken() -> None:
+        if instrument.requests == begun + 1:  # counted, and the newest not yet read
+            instrument.store()
+
+    taker.wire.broken = broken
+    await taker.all()
+    await taker.all()
+    assert taker.taken == list(range(12))
+
+
+async def test_records_that_come_faster_than_a_whole_turn_are_read_in_smaller_ones() -> None:
+    """In a full buffer each new record moves the others."""
+    instrument = Samples(room=12)
+    taker = indexed(instrument)
+    instrument.store(1)
+    await taker.all()
+    instrument.store(6)
+
+    def broken() -> None:
+        if instrument.requests % 20 == 0:
+            instrument.store()
+
+    taker.wire.broken = broken
+    for _ in range(60):
+        await taker.turn()
+    assert len(taker.taken) > 20
+    assert taker.taken == sorted(set(taker.taken))
 
 
 @pytest.mark.parametrize("ring", [False, True])

@@ -36,7 +36,7 @@ def limit(site: Site, high: float) -> None:
 
 
 def polled(daemon: Daemon, device: str) -> int:
-    """Good polls of a device since its line was started."""
+    """Good exchanges of a device since its line was started: identity and guard come first, then its polls."""
     health = daemon.health.get(f"line-{device}")
     known = health.devices.get(device) if health is not None else None
     return 0 if known is None else known.exchanges - sum(known.failures.values())

@@ -270,6 +270,30 @@ async def test_a_unit_is_selected_only_when_another_was_spoken_to_last() -> None
         assert b"".join(bytes_of(peer)).endswith(b"\x81TUT\x81TU"), "who failed may have lost its selection"
 
 
+async def test_each_of_two_units_on_a_line_has_its_own_session_closed() -> None:
+    session = """
+session:
+  open: [{send: "4F", reply: "4F {address+48:byte}"}]
+  close: [{send: "43", reply: "43 {address+48:byte}"}]
+"""
+    selected = 0
+
+    def answer(request: bytes, number: int) -> peers.Script:
+        nonlocal selected
+        if request[0] >= 0x80:
+            selected = request[0] - 0x80
+            return []
+        return [Say(request + b"%d\r\n" % selected)]
+
+    made = driver(SELECT + session, query=SELECTED)
+    one, two = queries(made, 1, "binary")[0], queries(made, 2, "binary")[0]
+    async with line(answer, lambda buffer: min(1, len(buffer)), "binary") as (peer, link):
+        await values(one, link)
+        await values(two, link)
+        await close_sessions(link)
+        assert b"".join(bytes_of(peer)) == b"\x81OTU\x82OTU\x81C\x82C"
+
+
 # ---------------------------------------------------------------- echo, ends, pauses
 
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from labmon.drivers.variants import variants
 from labmon.links.conversation import Conversation
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
 from labmon.links.errors import Garbled, LinkError, Refused, Silent
+from labmon.links.link import Link
 from labmon.links.opening import make_link
 from labmon.model.reading import reason_code
 from labmon.simulate.fault import FAULTS, Fault
@@ -60,6 +61,21 @@ async def connected(folder: Path, framing: str, *made: Instrument) -> AsyncItera
     finally:
         await link.close()
         await line.stop()
+
+
+class Hasty:
+    """A link whose requests wait no longer than so many seconds: also those of a file with retries or a session."""
+
+    def __init__(self, link: Conversation, most: float) -> None:
+        self._link = link
+        self._most = most
+        self.retries = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    async def exchange(self, request: Any, timeout: float, **more: Any) -> bytes:
+        return await self._link.exchange(request, min(timeout, self._most), **more)
 
 
 def answers(query: CompiledQuery, answer: Answer) -> dict[str, float | str | None]:
@@ -171,9 +187,9 @@ FRAMED = [
 ]
 
 
-async def failure(query: CompiledQuery, link: Conversation) -> type[LinkError] | None:
+async def failure(query: CompiledQuery, link: Conversation | Hasty) -> type[LinkError] | None:
     try:
-        await query.ask(link)
+        await query.ask(cast(Link, link))
     except LinkError as error:
         await link.settle()
         return type(error)
@@ -219,7 +235,6 @@ async def test_a_fault_is_what_it_is_called_and_nothing_else(
 ) -> None:
     made = instrument(driver, framing)
     query = made.queries[0]
-    query._asking.timeout = 0.15
     case = framing, driver, fault
     if case in CANNOT:
         with pytest.raises(ValueError, match=CANNOT[case]):
@@ -228,7 +243,8 @@ async def test_a_fault_is_what_it_is_called_and_nothing_else(
         return
     async with connected(tmp_path, framing, made) as link:
         made.misbehave(Fault.parse(fault))
-        found = {await failure(query, link) for _ in range(3)}
+        hasty = Hasty(link, 0.15)
+        found = {await failure(query, hasty) for _ in range(3)}
         assert found <= OTHERWISE.get(case, {WHAT_COMES_OF_IT[fault]}), found
         made.misbehave(Fault())
         await link.settle()
@@ -269,8 +285,7 @@ async def test_several_units_on_one_line(tmp_path: Path) -> None:
     async with connected(tmp_path, "modbus-rtu", *made) as link:
         assert answers(made[0].queries[0], await made[0].queries[0].ask(link)) == {"pressure": 10.0}
         assert answers(made[2].queries[0], await made[2].queries[0].ask(link)) == {"pressure": 12.0}
-        made[1].queries[0]._asking.timeout = 0.1
-        assert await failure(made[1].queries[0], link) is Silent
+        assert await failure(made[1].queries[0], Hasty(link, 0.1)) is Silent
 
 
 # ---------------------------------------------------------------- what an instrument keeps

@@ -198,3 +198,53 @@ def test_a_broken_frame_has_no_counterpart_in_another_framing() -> None:
     assert there == [Played(b":010300010001FA\r\n", b":010302017188\r\n")]
     assert transposed(there, "modbus-ascii", "modbus-rtu") == [Played(asked, sound)]
     assert transposed([Played(asked, broken)], "modbus-rtu", "modbus-tcp") is None
+
+
+TALK = """\
+labmon-driver: 1
+maker: Test
+models: [T-2]
+title: Test T-2
+class: thermometer
+manual: {document: none, revision: none, pages: "1"}
+framings: [text]
+serial: {baud: 9600}
+address: {default: 3, from: 0, to: 63}
+frame: {end: "\\r", error: "E(?P<code>[0-9])"}
+timing: {timeout: 200 ms}
+select: "{address+0x80:byte}"
+session:
+  open:
+    - {break: 20 ms}
+    - flush
+    - {send: CR, reply: CC}
+  wake:
+    - {send: "\\r", until: "*", every: 50 ms, at-most: 3}
+  close:
+    - {send: CQ}
+queries:
+  temperature:
+    every: 10 s
+    requests: [{send: T, reply: "T {temperature}", fields: {temperature: {type: number, form: ".1f"}}}]
+    channels: [{id: temperature, name: Temperature, unit: Cel}]
+examples:
+  - query: temperature
+    origin: {printed: by hand}
+    exchanges: [{sent: "T\\r", got: "T 36.9\\r"}]
+    readings: {temperature: 36.9}
+"""
+
+
+async def test_a_session_is_played_around_every_example() -> None:
+    driver = load_driver(Path("t-2.yaml"), "test/t-2", text=TALK).driver
+    assert driver is not None
+    (trial,) = await prove(driver)
+    assert trial.problems == ()
+
+
+async def test_an_opening_that_cannot_come_about_fails() -> None:
+    """What the file says is answered to its opening is, by the same file, a refusal."""
+    driver = load_driver(Path("t-2.yaml"), "test/t-2", text=TALK.replace("reply: CC", "reply: E1")).driver
+    assert driver is not None
+    (trial,) = await prove(driver)
+    assert "refused" in "".join(trial.problems)

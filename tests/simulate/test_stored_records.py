@@ -31,7 +31,7 @@ class Wire:
 
 @pytest.mark.parametrize(
     ("name", "params"),
-    [("pms/airnet-ii", {}), ("pms/minicapt", {}), ("lighthouse/remote", {"flow-unit": "L/min"})],
+    [("pms/airnet-ii", {}), ("pms/minicapt", {}), ("lighthouse/remote", {"flow-scale": 0.01, "flow-unit": "L/min"})],
 )
 async def test_every_sample_is_read_once(name: str, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     instrument = Instrument(Catalogue().get(name), "modbus-tcp", 1, params, sample=10.0)
