@@ -93,6 +93,11 @@ def check_field(path: Path, field: grammar.Field, request: grammar.Request, sett
     for index, sentinel in enumerate(field.sentinels):
         if isinstance(sentinel.raw, str) and field.type not in _TEXTS and field.type != "ascii":
             report((*path, "sentinels", index, "raw"), f"a field of type {field.type} is never text")
+        elif isinstance(sentinel.raw, int) and field.type in _WHOLE and (width := _width(field)) is not None:
+            # A signed word may be given as its bits: 0x8000 for -32768.
+            least = 0 if field.type.startswith("u") else -(1 << width - 1)
+            if not least <= sentinel.raw < 1 << width:
+                report((*path, "sentinels", index, "raw"), f"a field of type {field.type} is never {sentinel.raw}")
     return _bits(path, field, report) and fine
 
 

@@ -108,6 +108,10 @@ class _Runner:
         # What may have been done must not be done twice; what was refused has not been done.
         self._rules = [rule for rule in rules if rule.on == "refused" or not risky]
         self._until = request.until
+        # The same question of the same device, however often its asking is made: for each record of a buffer anew.
+        sent = tuple(step.request.encode(0) for step in leg.steps) if request.once else ()
+        params = tuple((name, str(setting.params.get(name))) for name in setting.file.params)
+        self._key = id(request), sent, params
         index = FieldIndex([f for s in leg.steps for f in s.fields])
         # Who does not say that it is ready is not.
         self._ready = [
@@ -120,9 +124,9 @@ class _Runner:
         """Raw values of the leg's fields."""
         if not self._leg.request.once:
             return await self._polled(link)
-        if self not in memory:
-            memory[self] = await self._polled(link)
-        known: Sequence[Raw] = memory[self]
+        if self._key not in memory:
+            memory[self._key] = await self._polled(link)
+        known: Sequence[Raw] = memory[self._key]
         return known
 
     async def _polled(self, link: Link) -> Sequence[Raw]:

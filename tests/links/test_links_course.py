@@ -473,6 +473,27 @@ queries:
         assert bytes_of(peer)[4:] == [b"S\r"] * 4
 
 
+async def test_what_is_asked_once_is_asked_once_by_all_askings_of_its_device() -> None:
+    """Each record of a buffer is an asking of its own: asked anew it would cost its time, and be kept for ever."""
+    query = """
+queries:
+  weight:
+    every: 5 s
+    requests:
+      - {send: F, reply: "F {f}", fields: {f: {type: number}}, once: true}
+      - {send: W, reply: "W {w}", fields: {w: {type: number}}}
+    channels:
+      - {id: w, name: Weight, unit: g}
+"""
+    made = driver('framings: [text]\nframe: {end: "\\r", reply-ends: ["\\r\\n"]}\n', query=query)
+    async with line(says(F=b"F 2\r\n", W=b"W 1\r\n")) as (peer, link):
+        for _ in range(5):
+            assert await values(queries(made)[0], link) == [1.0]
+        assert bytes_of(peer) == [b"F\r", *[b"W\r"] * 5]
+        (memory,) = link.memory.devices.values()
+        assert len(memory) == 1
+
+
 async def test_what_is_asked_once_is_asked_again_after_a_connect_and_after_a_failure() -> None:
     query = r"""
 queries:
