@@ -11,7 +11,7 @@ from typing import Any
 from labmon.drivers import grammar
 from labmon.drivers.conditions import FieldIndex, test_of
 from labmon.drivers.given import applies
-from labmon.drivers.session import SESSION, CompiledSession, Opened
+from labmon.drivers.session import LOST, SESSION, CompiledSession, Opened
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step
 from labmon.drivers.text_step import sendable
@@ -73,12 +73,14 @@ class Course:
         except Refused:
             raise
         except BaseException:
-            session = memory.get(SESSION)
+            opened: Opened | None = memory.get(SESSION)
             memory.clear()
-            if session is not None and not session.session.after_error:
-                memory[SESSION] = session
+            if opened is not None and not opened.session.after_error and opened.failures + 1 < LOST:
+                memory[SESSION] = opened._replace(failures=opened.failures + 1)
             link.memory.selected = None
             raise
+        if self._session is not None and (opened := memory[SESSION]).failures:
+            memory[SESSION] = opened._replace(failures=0)
         return found
 
     async def _begin(self, link: Link, memory: dict[object, Any]) -> None:

@@ -198,7 +198,8 @@ class Session(Strict):
     close: Actions = []
     """Done when labmon leaves the line in good order."""
     after_error: bool = False
-    """Whether a failed exchange ends the session, so that the next asking opens it again."""
+    """Whether one failed exchange ends the session, so that the next asking opens it again. Three in a row always do:
+    the instrument may have had no power."""
 
 
 class Retry(Strict):

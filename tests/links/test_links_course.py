@@ -120,6 +120,40 @@ async def test_a_session_is_opened_once_and_closed_at_the_end(monkeypatch: pytes
         assert bytes_of(peer)[4:] == [b"CR\r", b"W\r"]
 
 
+async def test_an_instrument_that_had_no_power_is_opened_again_though_one_failure_ends_nothing() -> None:
+    """A serial port never connects again by itself: it would stay dead until labmon starts again."""
+    ready = mute = False
+
+    def answer(request: bytes, number: int) -> peers.Script:
+        nonlocal ready
+        if mute:
+            return []
+        ready = ready or request == b"CR\r"
+        return [Say(b"CC\r\n" if request == b"CR\r" else b"W 1\r\n")] if ready else []
+
+    query = queries(driver(SESSION.replace("after-error: true", "after-error: false")))[0]
+    async with line(answer) as (peer, link):
+        assert await values(query, link) == [1.0]
+        for silent in (1, 2):
+            mute = True
+            for _ in range(silent):
+                with pytest.raises(Silent):
+                    await query.ask(link)
+            mute = False
+            assert await values(query, link) == [1.0]
+        assert bytes_of(peer).count(b"CR\r") == 1, "not for a failure or two"
+        ready, failed = False, 0
+        while not ready:
+            failed += 1
+            assert failed <= 4
+            try:
+                await query.ask(link)
+            except Silent:
+                continue
+        assert failed == 4
+        assert await values(query, link) == [1.0]
+
+
 async def test_a_failed_exchange_opens_the_session_again_and_a_refusal_does_not() -> None:
     def answer(request: bytes, number: int) -> peers.Script:
         if request == b"CR\r":
