@@ -83,8 +83,10 @@ class Line:
             self._broken()
             raise
         finally:
-            await close_sessions(self.link)
-            await self.link.close()
+            try:
+                await close_sessions(self.link)
+            finally:  # cancelled again: whoever waits for the port waits no longer
+                await self.link.close()
 
     def abandon(self) -> None:
         """Another line takes the place of this one, whose task may never end: its channels say so, and whatever it

@@ -16,8 +16,9 @@ from labmon.acquisition.load import Loaded, load
 from labmon.acquisition.plan import LinePlan
 from labmon.config.shipped import shipped
 from labmon.links.endpoint import TcpEndpoint
-from labmon.simulate.instrument import Instrument, instruments_of
+from labmon.simulate.instrument import Instrument
 from labmon.simulate.line import PtyLine, SimulatedLine, TcpLine
+from labmon.simulate.made import instruments_of
 
 _UNGIVEN = range(20000, 32768)
 """Below the ports that Linux chooses for connections."""

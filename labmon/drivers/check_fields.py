@@ -23,7 +23,7 @@ _KEYS = {
     "chars": (("ascii",), ("registers",)),
     "bit": (("bit",), ("registers", "bytes")),
     "byte": (("u8", "i8"), ("registers",)),
-    "part": (_WHOLE, ()),
+    "part": ((*_WHOLE, "bcd"), ()),
     "bits": (_WHOLE, ()),
     "order": ((*_WORDS, "hex"), ()),
     "at": (_WORDS, ("registers", "coils", "bytes")),
@@ -37,7 +37,7 @@ _KEYS = {
     "beside": (_TEXTS, ("delimited",)),
     "from_": (_TEXTS, ("fixed",)),
     "to": (_TEXTS, ("fixed",)),
-    "optional": (_TEXTS, ("delimited", "fixed")),
+    "optional": ((*_TEXTS, *_WORDS), ("delimited", "fixed", "bytes")),
 }
 
 
@@ -137,6 +137,8 @@ def _width(field: grammar.Field) -> int | None:
     type_ = field.as_ or field.type
     if type_ in ("hex", "integer"):
         return 63
+    if type_ == "bcd":
+        return 8 * (field.length or 2 * (field.registers or 0))
     return int(type_[1:]) if type_ in _WHOLE else None
 
 

@@ -45,8 +45,9 @@ class CompiledQuery:
         """Of a stream: whether its frames say which device sends them."""
         self._grammar = query
         self._params = setting.params
-        self._entries = entries_of(query, self._asking.names, setting)
-        self._fields = [f for s in self.steps for f in s.fields] + list(self._entries.fields if self._entries else ())
+        self.entries = entries_of(query, self._asking.names, setting)
+        """What takes blocks of its records apart; None where a reply is one record, or no record."""
+        self._fields = [f for s in self.steps for f in s.fields] + list(self.entries.fields if self.entries else ())
         index, params = FieldIndex(self._fields), setting.params
         fields: dict[str, meaning.AnyField] = {f.name: f for f in self._fields}
         self._bad = meaning.verdict(query.bad_when, index, params)
@@ -101,9 +102,9 @@ class CompiledQuery:
 
     def _whole(self, raws: Sequence[Raw]) -> Sequence[Raw]:
         """With the values of the first record of a block; without them where it holds none."""
-        if self._entries is None:
+        if self.entries is None:
             return raws
-        return next(iter(self._entries.split(raws)), raws)
+        return next(iter(self.entries.split(raws)), raws)
 
     def answer(self, raws: Sequence[Raw]) -> Answer:
         """The answer that the raw values of all fields make, in the order of `fields`."""
@@ -162,6 +163,6 @@ class CompiledQuery:
 
     def encode(self, raws: Mapping[str, Raw]) -> list[bytes]:
         """The payload of each step's reply with these raw values."""
-        if self._entries is not None:
-            raws = {**raws, self._entries.field: self._entries.encode(raws)}
+        if self.entries is not None:
+            raws = {**raws, self.entries.field: self.entries.encode(raws)}
         return [one.encode(raws) for one in self.steps]

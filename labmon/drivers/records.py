@@ -18,7 +18,7 @@ from labmon.drivers.entries import entries_of
 from labmon.drivers.given import value_of
 from labmon.drivers.moment import time_of
 from labmon.drivers.setting import Setting
-from labmon.drivers.steps import Write, pdu_address
+from labmon.drivers.steps import pdu_address
 from labmon.links.errors import Garbled
 from labmon.links.link import Link
 from labmon.model.reading import Raw
@@ -54,8 +54,6 @@ class Way:
     newest: int | None = None
     count: str | None = None
     """Field with the number of records."""
-    pop: tuple[str, int] | None = None
-    """Queue: table and address (from 0) of what is written to take the oldest record out."""
 
 
 def way(given: grammar.Query, setting: Setting) -> Way | None:
@@ -65,10 +63,7 @@ def way(given: grammar.Query, setting: Setting) -> Way | None:
         return None
     index = record.index
     if index is None:
-        waiting = record.check.waiting if record.check is not None else None
-        written = Asking([record.queue.pop], setting).steps if record.queue is not None else ()
-        pops = [(one.table, one.address) for one in written if isinstance(one, Write)]
-        return Way(count=waiting, pop=pops[0] if pops else None)
+        return Way(count=record.check.waiting if record.check is not None else None)
     register = None if index.at is None else pdu_address(index.at, "holding", setting)
     newest = None if index.newest is None else int(setting.value(index.newest))
     return Way(register, int(setting.value(index.first)), newest, index.count)

@@ -54,26 +54,13 @@ class CompiledSession:
             await act(link)
 
 
-def heard(setting: Setting) -> dict[bytes, bytes]:
-    """What an instrument hears of its session and selection, and what it says to each: empty where it is silent.
-
-    Raises ValueError where the file or the device does not allow a step.
-    """
-    file = setting.file
-    found: dict[bytes, bytes] = {}
-    if file.select is not None:
-        found[sendable(file.select, setting)] = b""
-    if file.session is not None:
-        for actions in (file.session.open, file.session.wake, file.session.close):
-            found |= dict(act.said for act in acts(actions, setting) if isinstance(act, _Prompt | _Ask))
-    return found
-
-
 class Opened(NamedTuple):
     """An open session, and what selects its unit, where others are on the same line."""
 
     session: CompiledSession
     select: bytes | None = None
+    failures: int = 0
+    """Failed exchanges in a row since it was opened."""
 
     async def close(self, link: Link) -> None:
         """End it in good order, at its own unit. Raises what the link raises."""
@@ -83,6 +70,8 @@ class Opened(NamedTuple):
         await self.session.close(link)
 
 
+LOST = 3
+"""Failed exchanges in a row after which an instrument may have had no power: its session is opened again."""
 SESSION = "session"
 """Where a device's memory holds its open session."""
 
@@ -125,7 +114,7 @@ def _act(action: grammar.Action, setting: Setting) -> Act:
     if action.until is not None:
         every, most = action.every or 0.0, action.at_most or 1
         prompt = sendable(action.until, setting)
-        return _Prompt(Prompted(sendable(action.send or "", setting), prompt, every, most), every * most, prompt)
+        return _Prompt(Prompted(sendable(action.send or "", setting), prompt, every, most), every * most)
     answer: Literal["none"] | None = "none" if action.reply is None else None
     request = grammar.Request.model_construct(send=action.send, reply=action.reply, answer=answer, fields={})
     return _Ask(text_step(request, {}, setting), timeout, setting.file.timing.after_reply)
@@ -152,9 +141,8 @@ async def _flush(link: Link) -> None:
 
 
 class _Prompt:
-    def __init__(self, request: Prompted, timeout: float, prompt: bytes) -> None:
+    def __init__(self, request: Prompted, timeout: float) -> None:
         self._request = request
-        self.said = request.encode(0), prompt
         self._timeout = timeout
 
     async def __call__(self, link: Link) -> None:
@@ -164,7 +152,6 @@ class _Prompt:
 class _Ask:
     def __init__(self, step: Text | Untold, timeout: float, gap: float) -> None:
         self._step = step
-        self.said = step.request.encode(0), step.framed(step.encode({}))
         self._timeout = timeout
         self._gap = gap
 

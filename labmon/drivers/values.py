@@ -24,7 +24,7 @@ def raws_of(
     start: Mapping[str, Raw],
 ) -> dict[str, Raw]:
     """Raw values of all fields with which the channels have these values. See CompiledQuery.raws_of."""
-    back = _Back(query, fields, params, dict(start))
+    back = _Back(query.bad_when, fields, params, dict(start))
     channels = {c.id: c for c in query.channels if applies(c.when, params)}
     for id_, value in values.items():
         if id_ not in channels or channels[id_].compute is not None:
@@ -40,7 +40,7 @@ def well_of(
     query: grammar.Query, fields: Mapping[str, AnyField], params: Mapping[str, ParamValue], start: Mapping[str, Raw]
 ) -> dict[str, Raw]:
     """The raw values of `start`, changed so that no condition takes a value away or warns, as far as that can be."""
-    back = _Back(query, fields, params, dict(start))
+    back = _Back(query.bad_when, fields, params, dict(start))
     channels = [c for c in query.channels if applies(c.when, params)]
     conditions: list[grammar.Condition] = [*query.bad_when]
     for channel in channels:
@@ -55,18 +55,34 @@ def well_of(
     return back.raws
 
 
+def meeting(
+    conditions: Sequence[grammar.Condition],
+    fields: Mapping[str, AnyField],
+    params: Mapping[str, ParamValue],
+    start: Mapping[str, Raw],
+) -> dict[str, Raw]:
+    """The raw values of `start`, changed so that all conditions hold. Raises ValueError where none are known."""
+    back = _Back([], fields, params, dict(start))
+    for condition in conditions:
+        if applies(condition.when, params):
+            back.meet(condition)
+    if not all(back.holds(condition) for condition in conditions if applies(condition.when, params)):
+        raise ValueError("no raw values are known that meet all of the conditions")
+    return back.raws
+
+
 class _Back:
     """Raw values of one reply that are being changed."""
 
     def __init__(
         self,
-        query: grammar.Query,
+        bad_when: Sequence[grammar.BadWhen],
         fields: Mapping[str, AnyField],
         params: Mapping[str, ParamValue],
         raws: dict[str, Raw],
     ) -> None:
         self.raws = raws
-        self._query = query
+        self._bad_when = bad_when
         self._fields = fields
         self._params = params
         self._index = FieldIndex(list(fields.values()))
@@ -112,9 +128,9 @@ class _Back:
             if meant == reason:
                 self.raws[field.name] = raw
                 return
-        for condition in [*channel.bad_when, *self._query.bad_when]:
+        for condition in [*channel.bad_when, *self._bad_when]:
             if condition.reason == reason and applies(condition.when, self._params):
-                self._meet(condition)
+                self.meet(condition)
                 return
         if reason == Reason.NOT_AVAILABLE and not field.whole and field.raw_type in ("f", "d"):
             self.raws[field.name] = math.nan
@@ -141,7 +157,7 @@ class _Back:
             if self._holds(_conditions(source)):
                 return source
         for condition in _conditions(sources[0]):
-            self._meet(condition)
+            self.meet(condition)
         if not self._holds(_conditions(sources[0])):
             raise ValueError(f"no raw values are known with which {channel.id} comes from {sources[0].field}")
         return sources[0]
@@ -179,11 +195,11 @@ class _Back:
         raw = self.raws.get(name)
         return raw if isinstance(raw, int) else 0
 
-    def _meet(self, condition: grammar.Condition) -> None:
+    def meet(self, condition: grammar.Condition) -> None:
         """Change raw values so that the condition holds. Raises ValueError where no value is known."""
         for inner in condition.all or []:
             if applies(inner.when, self._params):
-                self._meet(inner)
+                self.meet(inner)
         if condition.field is not None and not self._holds([condition]):
             self.raws[condition.field] = self._meeting(condition, self.raws.get(condition.field))
         if not self._holds([condition]):

@@ -18,8 +18,9 @@ from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.load import load_driver
 from labmon.links.opening import Framing
 from labmon.simulate.fault import FAULTS, LONGEST, PLACES, Fault
-from labmon.simulate.instrument import Instrument, framing_of
+from labmon.simulate.instrument import Instrument
 from labmon.simulate.line import Instruments, PtyLine, TcpLine
+from labmon.simulate.made import framing_of
 
 HELP = f"""\
 set CHANNEL VALUE     let a channel be there and stay around it; what follows a set point approaches it
@@ -33,6 +34,8 @@ grade A|B|C|D [at-rest | in-operation]
 says FIELD VALUE      let a field of its replies hold another raw value: a setting, a serial number
 usual                 let every channel drift back, free
 clock SECONDS         let its clock be ahead by so much; negative: behind
+drift SECONDS         let its clock gain so much a day, also after it was set; negative: lose
+every SECONDS         let it say so often what it says unasked
 reboot [SECONDS] [keep | lose]
                       be silent for so long (2), then as just switched on; what it stored is kept or lost
 full                  have its memory full of samples: the next one drops the oldest
@@ -45,6 +48,8 @@ REBOOT = 2.0
 """Seconds that a restart takes."""
 CLOCK = 1e9
 """Seconds by which a clock can be wrong."""
+DRIFT = 86400.0
+"""Seconds that a clock can gain a day."""
 STEP = 0.2
 
 
@@ -175,8 +180,21 @@ def _clock(instrument: Instrument, seconds: str) -> str:
     ahead = float(seconds)
     if not abs(ahead) <= CLOCK:
         raise ValueError(f"{seconds} is not within {CLOCK:g} s")
-    instrument.clock_offset = ahead
+    instrument.clock.ahead = ahead
     return f"the clock is ahead by {ahead:g} s"
+
+
+def _drift(instrument: Instrument, seconds: str) -> str:
+    gained = float(seconds)
+    if not abs(gained) <= DRIFT:
+        raise ValueError(f"{seconds} is not within {DRIFT:g} s a day")
+    instrument.clock.drift = gained
+    return f"the clock gains {gained:g} s a day"
+
+
+def _every(instrument: Instrument, seconds: str) -> str:
+    instrument.streaming.often(float(seconds))
+    return f"speaks every {float(seconds):g} s"
 
 
 def _reboot(instrument: Instrument, *words: str) -> str:
@@ -210,6 +228,8 @@ _DEEDS: dict[str, tuple[tuple[int, ...], Callable[..., str]]] = {
     "grade": ((1, 2), _grade),
     "usual": ((0,), _usual),
     "clock": ((1,), _clock),
+    "drift": ((1,), _drift),
+    "every": ((1,), _every),
     "reboot": ((0, 1, 2), _reboot),
     "full": ((0,), _full),
     "show": ((0,), _show),
@@ -242,7 +262,7 @@ async def serve(wanted: Wanted) -> int:
 async def _move(instrument: Instrument) -> None:
     last = time.monotonic()
     while True:
-        await asyncio.sleep(STEP)
+        await asyncio.sleep(min(STEP, *instrument.streaming.every.values(), STEP))
         now = time.monotonic()
         instrument.advance(now - last)
         last = now

@@ -8,8 +8,9 @@ import os
 import random
 import tty
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from labmon.simulate.fault import Fault
 from labmon.simulate.framing import Asked, Framing
@@ -39,6 +40,15 @@ class Answering(Protocol):
 
     def unsummed(self, body: bytes, frame: bytes) -> bytes | None:
         """The reply with another checksum; None where the line's framing has it."""
+        ...
+
+
+@runtime_checkable
+class Speaking(Answering, Protocol):
+    """One that says something unasked as well."""
+
+    def speak_through(self, say: Callable[[bytes], None] | None) -> None:
+        """Say what it says unasked through this; None: the line is gone, and nobody hears it."""
         ...
 
 
@@ -73,13 +83,21 @@ class Instruments:
         if body is None:
             return
         unit = (asked.unit or 0) % 247 + 1 if fault.name == "wrong-unit" and asked.unit is not None else None
-        frame = self.framing.reply(asked, body, unit)
+        self.served += 1
+        self._out(instrument, asked.body, self.framing.reply(asked, body, unit), send)
+
+    def _unasked(self, instrument: Answering, send: Callable[[bytes], None], frame: bytes) -> None:
+        if instrument.fault.name != "silent":
+            self._out(instrument, b"", frame, send)
+
+    def _out(self, instrument: Answering, asked: bytes, frame: bytes, send: Callable[[bytes], None]) -> None:
+        """Send a frame as the instrument's fault lets it out. `asked`: the request that it answers, empty for none."""
+        fault = instrument.fault
         if fault.name == "garbled":
             frame = self.framing.spoiled(frame, self.chance)
         elif fault.name == "wrong-checksum":
-            frame = instrument.unsummed(asked.body, frame) or self.framing.unsummed(frame)
+            frame = instrument.unsummed(asked, frame) or self.framing.unsummed(frame)
         frame = fault.on_wire(frame, self.chance)
-        self.served += 1
         if fault.name != "late":
             send(frame)
             return
@@ -92,8 +110,17 @@ class Instruments:
         handle = loop.call_later(fault.seconds, out)
         self._timers.add(handle)
 
+    def begin(self, send: Callable[[bytes], None]) -> None:
+        """Say what is said unasked through `send`, until `cancel`."""
+        for one in self.instruments:
+            if isinstance(one, Speaking):
+                one.speak_through(partial(self._unasked, one, send))
+
     def cancel(self) -> None:
-        """Forget late replies that are still to come."""
+        """Forget late replies that are still to come, and say nothing unasked."""
+        for one in self.instruments:
+            if isinstance(one, Speaking):
+                one.speak_through(None)
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -104,6 +131,10 @@ class Peer(Protocol):
 
     def feed(self, buffer: bytearray, send: Callable[[bytes], None]) -> None:
         """Take what it can out of the bytes that came, and answer."""
+        ...
+
+    def begin(self, send: Callable[[bytes], None]) -> None:
+        """The line is there: what is said unasked goes out by `send`, to all that are connected."""
         ...
 
     def cancel(self) -> None:
@@ -126,6 +157,13 @@ class TcpLine:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Peer(self), self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+        self.instruments.begin(self.send)
+
+    def send(self, frame: bytes) -> None:
+        """Say something unasked to everybody who is connected."""
+        for transport in self._open:
+            if not transport.is_closing():
+                transport.write(frame)
 
     async def stop(self) -> None:
         """Stop listening and close every connection: for the other side a line that died."""
@@ -183,6 +221,7 @@ class PtyLine:
             self.link.unlink(missing_ok=True)
             self.link.symlink_to(self.path)
         asyncio.get_running_loop().add_reader(master, self._readable)
+        self.instruments.begin(self.send)
 
     async def stop(self) -> None:
         """Unplug: the other side sees the port vanish."""

@@ -73,6 +73,9 @@ class Player:
             send(self.exchanges[self.done].got)
             self.done += 1
 
+    def begin(self, send: Callable[[bytes], None]) -> None:
+        """Unasked it speaks when it is told to (see `speak`)."""
+
     def cancel(self) -> None:
         """Nothing is ever late here."""
 

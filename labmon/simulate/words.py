@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import bytes_of
+from labmon.drivers.query import CompiledQuery
 from labmon.drivers.steps import Step
 from labmon.drivers.template import group_name
 from labmon.drivers.text_step import Text, Untold
+from labmon.drivers.words import ByteBlock
 from labmon.links.errors import Garbled, LinkError, Refused
+from labmon.links.frame import FrameForm, LengthField
 from labmon.model.reading import Raw
 
 
@@ -55,7 +58,7 @@ class Spoken:
             self._known = {}
             for steps, _ in self._sources():
                 for one in steps:
-                    if isinstance(one, Text | Untold):
+                    if isinstance(one, Text | Untold) and (not isinstance(one, Text) or one.stream is None):
                         self._known.setdefault(one.request.encode(0), one)
         return self._known
 
@@ -66,10 +69,41 @@ class Spoken:
             return None
         for steps, raws in self._sources():
             if wanted in steps:
-                said = wanted.framed(self._payload(wanted, raws))
+                said = self._framed(wanted, self._payload(wanted, raws))
                 # What it repeats character by character went out as the characters came.
                 return said.removeprefix(frame) if wanted.frame.echo == "characters" else said
         return None
+
+    def unasked(self, query: CompiledQuery) -> bytes:
+        """The frame of a stream, with the values of now."""
+        (one,) = query.steps
+        assert isinstance(one, Text)
+        raws = next(raws for steps, raws in self._sources() if one in steps)
+        return self._framed(one, self._payload(one, raws))
+
+    @staticmethod
+    def _framed(one: Text, payload: bytes) -> bytes:
+        """The whole frame: with what it begins with, and the length that it has where it says one."""
+        begins = max(one.form.starts, one.block.prefix if isinstance(one.block, ByteBlock) else b"", key=len)
+        payload = begins + payload[len(begins) :] if isinstance(one.block, ByteBlock) else payload
+        frame, length = one.framed(payload), one.form.end
+        if not isinstance(length, LengthField) or one.form.transforms:
+            return frame
+        echoed = len(frame) - len(one.form.closed(payload))
+        number = len(frame) - echoed - length.plus
+        field = payload[length.at : length.at + length.size]
+        if length.encoding == "hex":
+            text = b"%0*x" if field == field.lower() else b"%0*X"
+            field = text % (length.size, number)
+        elif length.encoding == "decimal":
+            field = b"%0*d" % (length.size, number)
+        elif length.encoding in ("big", "little"):
+            field = number.to_bytes(length.size, "big" if length.encoding == "big" else "little")
+        elif length.encoding == "high-nibble":
+            field = bytes([number << 4 & 0xF0 | field[0] & 0x0F])
+        else:
+            field = bytes([field[0] & 0xF0 | number & 0x0F])
+        return one.framed(payload[: length.at] + field + payload[length.at + length.size :])
 
     def _payload(self, one: Text, raws: Mapping[str, Raw]) -> bytes:
         try:
@@ -100,21 +134,35 @@ class Spoken:
     @property
     def summed(self) -> bool:
         """Whether its replies have a checksum."""
-        return self._driver.file.frame is not None and bool(self._driver.file.frame.checksum)
+        frame = self._driver.file.frame
+        return frame is not None and any(one.of != "request" for one in frame.checksum)
 
     def unsummed(self, request: bytes, frame: bytes) -> bytes:
         """The reply with another checksum: the first change from its end on that the checksum tells of."""
-        one = self._texts()[request]
+        one = self._texts().get(request)
         for at in range(len(frame) - 1, -1, -1):
             changed = frame[:at] + _neighbour(frame[at]) + frame[at + 1 :]
-            try:
-                one.request.match(changed, 0)
-            except Garbled as error:
-                if "checksum" in str(error):
-                    return changed
-            except LinkError:
-                continue
+            if self._notices(one, changed):
+                return changed
         raise ValueError("the replies of this instrument have no checksum")
+
+    def _notices(self, one: Text | Untold | None, frame: bytes) -> bool:
+        """Whether a frame is refused for its checksum; without a request it is one of a stream."""
+        try:
+            if one is not None:
+                one.request.match(frame, 0)
+            else:
+                for form in self._streams():
+                    form.opened(frame)
+        except Garbled as error:
+            return "checksum" in str(error)
+        except LinkError:
+            return False
+        return False
+
+    def _streams(self) -> Iterator[FrameForm]:
+        for steps, _ in self._sources():
+            yield from (one.form for one in steps if isinstance(one, Text) and one.stream is not None)
 
 
 def _neighbour(byte: int) -> bytes:

@@ -24,8 +24,9 @@ from labmon.cli import main
 from labmon.drivers.catalogue import Catalogue
 from labmon.drivers.load import load_driver
 from labmon.simulate.fault import Fault
-from labmon.simulate.instrument import Instrument, framing_of
+from labmon.simulate.instrument import Instrument
 from labmon.simulate.line import Instruments, PtyLine, TcpLine
+from labmon.simulate.made import framing_of
 
 ROOT = Path(labmon.__file__).parent.parent
 VISIFERM = Catalogue().paths()["hamilton/visiferm"]

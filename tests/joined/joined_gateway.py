@@ -17,8 +17,9 @@ from labmon.daemon.daemon import Daemon
 from labmon.journal.entries import Configuration
 from labmon.journal.reader import Reader
 from labmon.model.event import Event, EventKind
-from labmon.simulate.instrument import Instrument, instruments_of
+from labmon.simulate.instrument import Instrument
 from labmon.simulate.line import TcpLine
+from labmon.simulate.made import instruments_of
 
 
 def write_site(folder: Path, ports: Mapping[str, int], **parts: Any) -> Path:

@@ -19,8 +19,9 @@ from labmon.links.opening import make_link
 from labmon.model.exchange import Exchange
 from labmon.model.reading import reason_code
 from labmon.simulate.console import obey
-from labmon.simulate.instrument import Instrument, instruments_of
+from labmon.simulate.instrument import Instrument
 from labmon.simulate.line import PtyLine
+from labmon.simulate.made import instruments_of
 
 DRIVER = """\
 labmon-driver: 1

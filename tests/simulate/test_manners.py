@@ -12,8 +12,9 @@ from labmon.drivers.load import load_driver
 from labmon.links.endpoint import SerialEndpoint
 from labmon.links.errors import LinkError
 from labmon.links.opening import make_link
-from labmon.simulate.instrument import Instrument, framing_of
+from labmon.simulate.instrument import Instrument
 from labmon.simulate.line import Instruments, PtyLine
+from labmon.simulate.made import framing_of
 from labmon.simulate.proof import prove
 
 HEAD = """\
