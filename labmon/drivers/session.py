@@ -17,8 +17,8 @@ from labmon.links.text import Command, Prompted
 
 log = logging.getLogger("labmon.drivers")
 
-CLOSING = 2.0
-"""Seconds that all closing of a line takes at most."""
+CLOSING = 0.4
+"""Seconds that all closing of a line takes at most: less than a line gets to end, when labmon stops."""
 
 
 class Act(Protocol):
