@@ -37,7 +37,6 @@ from labmon.links.stream import Listener
 from labmon.links.timing import Timing
 from labmon.links.transport import Transport
 
-
 QUIET = 0.05
 
 
