@@ -340,6 +340,8 @@ def test_whole_driver_snippets_go_into_service(block: Block) -> None:
 @pytest.mark.parametrize("block", of_kind("yaml driver-part", "yaml driver-text-part"), ids=str)
 def test_driver_fragments_load_in_a_driver(block: Block) -> None:
     whole = merged(only(block.info.removesuffix("-part")), plain(block.text))
+    if any(param.get("required") for param in whole.get("params", {}).values()):
+        whole["examples"] = []  # those of the whole file are of a device that has none of its own
     assert load_driver(Path("snippet.yaml"), text=yaml_of(whole)).errors == []
 
 

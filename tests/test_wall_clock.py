@@ -21,7 +21,7 @@ USES = {
     "daemon/certificates.py": "days until a certificate ends",
     "ingest/process.py": "days until a certificate ends",
     "acquisition/guards.py": "how far off an instrument's clock is, and what it is set to",
-    "acquisition/line.py": "when a reading was received",
+    "acquisition/taking.py": "when a reading was received",
     "acquisition/listening.py": "when a frame was received",
     "acquisition/load.py": "whether a calibration is overdue",
     "acquisition/pipeline.py": "when an event was",

@@ -108,7 +108,7 @@ class Listening:
             if await self._line.identify(device) and await self._line.guarded(device):
                 stream.plan_look()
             elif self._line.link.is_open and not device.resting:
-                self._line.fail(poll, device.reason)
+                self._line.taking.fail(poll, device.reason)
                 poll.due = self._line.clock() + poll.plan.every
             return
         if stream.waiting is not None:
@@ -120,7 +120,7 @@ class Listening:
 
     def _silent(self, stream: _Stream, now: float) -> None:
         poll, device = stream.poll, stream.poll.device
-        self._line.answered()
+        self._line.connection.answered()
         missed = max(0, int((now - max(stream.heard_at, stream.next_at)) / poll.plan.every) - 1)
         stream.next_at = now
         device.health.record_failure(Reason.SILENT, now)
@@ -131,7 +131,7 @@ class Listening:
                 device.health.resting(now)
                 self._line.recorder.condition(f"{device.plan.id}.dead", True, Reason.SILENT.value)
         poll.skipped += missed
-        self._line.fail(poll, reason_text(Reason.SILENT, f"nothing heard for {now - stream.heard_at:.0f} s"))
+        self._line.taking.fail(poll, reason_text(Reason.SILENT, f"nothing heard for {now - stream.heard_at:.0f} s"))
         poll.due = now + max(poll.plan.every, RESTS[min(stream.silences, len(RESTS) - 1)])
         stream.silences += 1
 
@@ -147,7 +147,7 @@ class Listening:
         try:
             device.health.heard(stream.waiting is not None or not device.known, now)
             stream.heard_at, stream.silences = now, 0
-            self._line.answered()
+            self._line.connection.answered()
             # Who does not say who it is rests, however much it speaks.
             if not device.polls and not device.told_alive and (device.known or not device.resting):
                 device.told_alive = True
@@ -172,7 +172,7 @@ class Listening:
             answer = stream.query.decode([payload])
         except LinkError as error:
             poll.device.health.record_failure(error.code, now)
-            self._line.fail(poll, error.reason)
+            self._line.taking.fail(poll, error.reason)
         else:
-            self._line.good(poll, answer, received)
+            self._line.taking.good(poll, answer, received)
         stream.plan_look()

@@ -36,19 +36,20 @@ def check_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: bo
     worst = 0
     for name, loaded in loads(files, folders):
         missing = without_example(loaded)
+        notices = sorted([*missing, *loaded.advice])
         # The map of a generic driver is the site's, so that there are no bytes to show.
         excused = loaded.driver is not None and loaded.driver.generic
         code = WRONG_INPUT if loaded.errors else SAID_NO if missing and not excused else 0
         worst = max(worst, code)
         if as_json:
-            rows = [[_row(one) for one in found] for found in (loaded.errors, missing)]
+            rows = [[_row(one) for one in found] for found in (loaded.errors, notices)]
             told.append({"file": name, "fit": code == 0, "errors": rows[0], "notices": rows[1]})
             continue
         for error in loaded.errors:
             click.echo(str(error))
-        for notice in missing:
+        for notice in notices:
             click.echo(f"{notice} (notice)")
-        click.echo(f"{name}: {_verdict(len(loaded.errors), len(missing), fit=code == 0)}")
+        click.echo(f"{name}: {_verdict(len(loaded.errors), len(missing), len(loaded.advice), excused)}")
     if as_json:
         click.echo(orjson.dumps(told).decode())
     sys.exit(worst)
@@ -88,13 +89,14 @@ def _from_stdin() -> DriverLoad:
     return load_driver(Path("stdin"), "stdin/stdin", text=text)
 
 
-def _verdict(mistakes: int, notices: int, *, fit: bool) -> str:
+def _verdict(mistakes: int, missing: int, advice: int, excused: bool) -> str:
     if mistakes:
         return many(mistakes, "mistake")
-    if not notices:
-        return "no mistake, everything has an example"
-    rest = f"{many(notices, 'notice')} of what no example shows"
-    return f"no mistake; {rest}" if fit else f"no mistake, but not ready: {rest}"
+    more = f"; {many(advice, 'notice')} more" if missing and advice else f"; {many(advice, 'notice')}" if advice else ""
+    if not missing:
+        return f"no mistake, everything has an example{more}"
+    rest = f"{many(missing, 'notice')} of what no example shows{more}"
+    return f"no mistake; {rest}" if excused else f"no mistake, but not ready: {rest}"
 
 
 def _row(error: ConfigError) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def config_errors(
         if known is not None and known.message != message:
             # Members of one union, none of which fits: `must be a whole number, or must be text`.
             message = f"{known.message}, or {message}"
+            hint = known.hint or hint
         errors[finding.path, at_key] = ConfigError(file, mark.line, mark.column, path_text(shown, data), message, hint)
     return list(errors.values())
 
@@ -98,6 +99,8 @@ def _locate(error: ErrorDetails, model: type[BaseModel], data: Any) -> _Finding:
             annotation, holder = get_args(annotation)[1], None
         elif get_origin(annotation) in (list, tuple, set, frozenset):
             annotation, holder = get_args(annotation)[0], None
+            if part == 0 and _is_single(data, path):
+                continue  # one that stands in the place of a list
         elif not _holds(data, path, part):
             # A part that stands for a validator or an unnamed member of a union.
             continue
@@ -160,6 +163,16 @@ def _holds(data: Any, path: Path, part: int | str) -> bool:
     except (KeyError, IndexError, TypeError):
         return False
     return True
+
+
+def _is_single(data: Any, path: Path) -> bool:
+    """Whether a mapping stands at this path, where a list is meant."""
+    try:
+        for step in path:
+            data = data[step]
+    except (KeyError, IndexError, TypeError):
+        return False
+    return isinstance(data, Mapping)
 
 
 def _best_members(found: list[_Finding]) -> Iterable[_Finding]:

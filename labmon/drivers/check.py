@@ -22,6 +22,7 @@ from labmon.drivers.check_guards import (
 )
 from labmon.drivers.check_records import check_record, requests_of, setting_of
 from labmon.drivers.check_requests import check_request
+from labmon.drivers.check_unset import check_unset
 from labmon.drivers.check_wire import check_wire
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.computed import operands
@@ -55,6 +56,8 @@ def check(file: grammar.DriverFile, report: Report) -> None:
     _channel_ids(file, noted)
     _units(file, noted)
     for params in variants(file):
+        if not check_unset(file, params, noted):
+            continue
         setting = Setting(file, file.framings[0], some_address(file), params)
         if not check_wire(setting, noted):
             continue
@@ -276,11 +279,21 @@ def _beside(
     return file.clock.set_ if example.set_clock is not None else None
 
 
+_ITSELF = "the driver"
+
+
 def _compiles(file: grammar.DriverFile, report: Report) -> None:
-    """What only making the queries brings to light: units that do not go together in a computation."""
+    """What only making the queries brings to light: units that do not go together, devices that cannot be."""
+    for index, example in enumerate(file.examples):
+        try:
+            CompiledDriver(_ITSELF, file, "").setting(
+                example.framing or file.framings[0], example.address, example.params
+            )
+        except ValueError as error:
+            report(("examples", index), str(error))
     for params in variants(file):
         setting = Setting(file, file.framings[0], some_address(file), params)
-        driver = CompiledDriver("check/check", file, "")
+        driver = CompiledDriver(_ITSELF, file, "")
         asked: dict[str, Sequence[Step]] = {}
         for name, query in file.queries.items():
             if applies(query.when, setting.params):

@@ -23,7 +23,7 @@ _KEYS = {
     "chars": (("ascii",), ("registers",)),
     "bit": (("bit",), ("registers", "bytes")),
     "byte": (("u8", "i8"), ("registers",)),
-    "part": (_WHOLE, ()),
+    "part": ((*_WHOLE, "bcd"), ()),
     "bits": (_WHOLE, ()),
     "order": ((*_WORDS, "hex"), ()),
     "at": (_WORDS, ("registers", "coils", "bytes")),
@@ -37,7 +37,7 @@ _KEYS = {
     "beside": (_TEXTS, ("delimited",)),
     "from_": (_TEXTS, ("fixed",)),
     "to": (_TEXTS, ("fixed",)),
-    "optional": (_TEXTS, ("delimited", "fixed")),
+    "optional": ((*_TEXTS, *_WORDS), ("delimited", "fixed", "bytes")),
 }
 
 
@@ -93,6 +93,11 @@ def check_field(path: Path, field: grammar.Field, request: grammar.Request, sett
     for index, sentinel in enumerate(field.sentinels):
         if isinstance(sentinel.raw, str) and field.type not in _TEXTS and field.type != "ascii":
             report((*path, "sentinels", index, "raw"), f"a field of type {field.type} is never text")
+        elif isinstance(sentinel.raw, int) and field.type in _WHOLE and (width := _width(field)) is not None:
+            # A signed word may be given as its bits: 0x8000 for -32768.
+            least = 0 if field.type.startswith("u") else -(1 << width - 1)
+            if not least <= sentinel.raw < 1 << width:
+                report((*path, "sentinels", index, "raw"), f"a field of type {field.type} is never {sentinel.raw}")
     return _bits(path, field, report) and fine
 
 
@@ -132,6 +137,8 @@ def _width(field: grammar.Field) -> int | None:
     type_ = field.as_ or field.type
     if type_ in ("hex", "integer"):
         return 63
+    if type_ == "bcd":
+        return 8 * (field.length or 2 * (field.registers or 0))
     return int(type_[1:]) if type_ in _WHOLE else None
 
 

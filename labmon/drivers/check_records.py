@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 
 from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar, records
 from labmon.drivers.check_fields import check_time
 from labmon.drivers.check_requests import check_request
 from labmon.drivers.entries import form_of
-from labmon.drivers.given import applies
+from labmon.drivers.given import Ref, applies
+from labmon.drivers.moment import fields_of_time
 from labmon.drivers.setting import Setting
 
 Report = Callable[..., None]
@@ -72,6 +75,38 @@ def check_record(
         _logger((*place, "logger"), query, record.logger, setting, report)
     if record.queue is not None:
         _queue((*place, "queue"), record.queue, setting, report)
+
+
+def advice_of(file: grammar.DriverFile) -> Iterator[tuple[Path, str, str]]:
+    """Records that cannot be told apart in the hour that comes twice, when clocks are put back: place, words, hint."""
+    for name, query in file.queries.items():
+        record = query.record
+        if record is None or isinstance(record.time, str) or not _turned(record.time.zone, file):
+            continue
+        if set(record.key) <= set(fields_of_time(record.time).values()):
+            yield (
+                ("queries", name, "record", "key"),
+                "when clocks are put back one hour comes twice, and a record of the second may be taken for one of "
+                "the first and be lost",
+                "add a field that differs to the key (a number, a counter), or let the instrument run on UTC",
+            )
+
+
+def _turned(zone: object, file: grammar.DriverFile) -> bool:
+    """Whether clocks of this zone can be put back."""
+    if isinstance(zone, Ref):
+        param = file.params.get(zone.param)
+        given = [] if param is None else [param.default, param.example, *(param.choices or [])]
+        return any(_turned(one, file) for one in given if one is not None)
+    if zone == "utc":
+        return False
+    if zone == "site":
+        return True
+    try:
+        place = zoneinfo.ZoneInfo(str(zone))
+    except (ValueError, zoneinfo.ZoneInfoNotFoundError):
+        return True
+    return len({datetime(2026, month, 1, tzinfo=place).utcoffset() for month in range(1, 13)}) > 1
 
 
 def _checked(record: grammar.Record, setting: Setting) -> dict[str, grammar.Field]:

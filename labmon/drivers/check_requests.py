@@ -8,6 +8,7 @@ from labmon.config.errors import Path, did_you_mean, one_of
 from labmon.drivers import grammar
 from labmon.drivers.call_step import TYPES
 from labmon.drivers.check_fields import check_field
+from labmon.drivers.check_places import check_places
 from labmon.drivers.conditions import fields_of
 from labmon.drivers.course import changed
 from labmon.drivers.given import applies
@@ -86,6 +87,7 @@ def _text(path: Path, request: grammar.Request, setting: Setting, report: Report
 def _form(path: Path, request: grammar.Request, setting: Setting, report: Report) -> None:
     try:
         steps(request, setting)
+        check_places(path, request, setting, report)
     except TemplateError as error:
         form = next(key for key in ("reply", "pattern", "columns", "bytes") if getattr(request, key) is not None)
         report((*path, form), str(error))

@@ -69,6 +69,7 @@ def _frame(setting: Setting, report: Report) -> None:
     assert frame is not None
     literals: list[tuple[Path, object]] = [(("end",), frame.end), (("starts",), frame.starts)]
     literals += [(("reply-ends", n), end) for n, end in enumerate(frame.reply_ends or [])]
+    literals += [(("reply-alone", n), one) for n, one in enumerate(frame.reply_alone)]
     literals += [(("checksum", n, "uncovered"), c.uncovered or None) for n, c in enumerate(frame.checksum)]
     for path, given in literals:
         try:
@@ -77,12 +78,21 @@ def _frame(setting: Setting, report: Report) -> None:
             report(("frame", *path), str(error))
             return
     try:
-        reply_starts(setting)
+        starts = reply_starts(setting)
     except ValueError as error:
         report(("frame", "reply-starts"), str(error))
-    for n, one in enumerate(frame.checksum):
+    else:
+        for n, one in enumerate(frame.reply_alone):
+            alone = setting.literal(one)
+            if not alone or not starts or starts.startswith(alone) or alone.startswith(starts):
+                report(
+                    ("frame", "reply-alone", n),
+                    "cannot be told from the beginning of another reply",
+                    "give reply-starts, and begin the two differently",
+                )
+    for n, check in enumerate(frame.checksum):
         try:
-            checksum_of(one, setting)
+            checksum_of(check, setting)
         except ValueError as error:
             report(("frame", "checksum", n), str(error))
     if any(isinstance(t, Escape) for t in frame.transforms) and (

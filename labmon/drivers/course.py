@@ -11,7 +11,7 @@ from typing import Any
 from labmon.drivers import grammar
 from labmon.drivers.conditions import FieldIndex, test_of
 from labmon.drivers.given import applies
-from labmon.drivers.session import SESSION, CompiledSession, Opened
+from labmon.drivers.session import LOST, SESSION, CompiledSession, Opened
 from labmon.drivers.setting import Setting
 from labmon.drivers.steps import Step
 from labmon.drivers.text_step import sendable
@@ -73,12 +73,14 @@ class Course:
         except Refused:
             raise
         except BaseException:
-            session = memory.get(SESSION)
+            opened: Opened | None = memory.get(SESSION)
             memory.clear()
-            if session is not None and not session.session.after_error:
-                memory[SESSION] = session
+            if opened is not None and not opened.session.after_error and opened.failures + 1 < LOST:
+                memory[SESSION] = opened._replace(failures=opened.failures + 1)
             link.memory.selected = None
             raise
+        if self._session is not None and (opened := memory[SESSION]).failures:
+            memory[SESSION] = opened._replace(failures=0)
         return found
 
     async def _begin(self, link: Link, memory: dict[object, Any]) -> None:
@@ -108,6 +110,10 @@ class _Runner:
         # What may have been done must not be done twice; what was refused has not been done.
         self._rules = [rule for rule in rules if rule.on == "refused" or not risky]
         self._until = request.until
+        # The same question of the same device, however often its asking is made: for each record of a buffer anew.
+        sent = tuple(step.request.encode(0) for step in leg.steps) if request.once else ()
+        params = tuple((name, str(setting.params.get(name))) for name in setting.file.params)
+        self._key = id(request), sent, params
         index = FieldIndex([f for s in leg.steps for f in s.fields])
         # Who does not say that it is ready is not.
         self._ready = [
@@ -120,9 +126,9 @@ class _Runner:
         """Raw values of the leg's fields."""
         if not self._leg.request.once:
             return await self._polled(link)
-        if self not in memory:
-            memory[self] = await self._polled(link)
-        known: Sequence[Raw] = memory[self]
+        if self._key not in memory:
+            memory[self._key] = await self._polled(link)
+        known: Sequence[Raw] = memory[self._key]
         return known
 
     async def _polled(self, link: Link) -> Sequence[Raw]:

@@ -81,7 +81,8 @@ class Field(Strict):
     bit: Annotated[int, Limits(ge=0, le=15)] | None = None
     """A single bit of the register, or of the byte in a binary reply (0 to 7). 0 is the lowest."""
     part: Annotated[list[BitNumber], Limits(min_length=2, max_length=2)] | None = None
-    """The lowest and the highest bit of a whole number that make the value: `[8, 15]` is the high byte of a u16."""
+    """The lowest and the highest bit of a whole number that make the value: `[8, 15]` is the high byte of a u16, or of
+    a bcd of one register: its two digits."""
     bits: dict[Id, BitNumber] | None = None
     """Names of single bits, 0 the lowest, for conditions and channels. `name-#: [0, 7]` names eight."""
     registers: Annotated[int, Limits(ge=1, le=125)] | None = None
@@ -109,7 +110,8 @@ class Field(Strict):
     beside: Beside | None = None
     """Text in columns: the column is the one beside a text."""
     optional: bool = False
-    """Text in columns: whether the column may be missing or empty; the field is then not available."""
+    """Text in columns: whether the column may be missing or empty. With `bytes: true`: whether the reply may end before
+    it. The field is then not available."""
     sentinels: list[Sentinel] = []
     """Values that mean that there is none."""
     repeat: Repeat | None = None

@@ -28,7 +28,10 @@ class Checksum(Strict):
     name: ChecksumName
     """The algorithm."""
     encoding: Encoding = "hex-upper"
-    """How it is written; `raw` is binary with the high byte first, `raw-little` with the low one first."""
+    """How it is written; `raw` is binary with the high byte first, `raw-little` with the low one first, `six-bits` one
+    character for each six bits, the highest first."""
+    plus: Annotated[int, Limits(ge=0x20, le=0x40)] | None = None
+    """Of six-bits: what is added to each six bits to make a character of them: 0x20, 0x40."""
     start: Annotated[int, Limits(ge=0)] = 0
     """Offset of the first byte that it covers, counted in the frame as it stands on the wire."""
     stop: Annotated[int, Limits(ge=-64, le=1000)] | None = None
@@ -100,6 +103,9 @@ class Frame(Strict):
     reply_starts: Sent | None = None
     """What every reply begins with; bytes ahead of it are skipped. `{address}` and parameters are filled in. It is
     part of the reply that offsets count, and outside of `hex-text` and stuffing."""
+    reply_alone: Annotated[list[Given[str]], Limits(max_length=8)] = []
+    """Whole replies that stand alone, without `reply-starts`, end and checksum: the EOT, NAK or ACK that comes in the
+    place of a frame. Needs `reply-starts`, which tells the frames from them."""
     reply_ends: Ends | None = None
     """What a reply may end with, or the end character itself. Left out: as `end`."""
     reply_length: LengthField | None = None
@@ -192,7 +198,8 @@ class Session(Strict):
     close: Actions = []
     """Done when labmon leaves the line in good order."""
     after_error: bool = False
-    """Whether a failed exchange ends the session, so that the next asking opens it again."""
+    """Whether one failed exchange ends the session, so that the next asking opens it again. Three in a row always do:
+    the instrument may have had no power."""
 
 
 class Retry(Strict):

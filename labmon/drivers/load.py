@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -12,6 +12,7 @@ from labmon.config.yaml import Loaded, load_model
 from labmon.drivers import python_driver
 from labmon.drivers.call_step import Call
 from labmon.drivers.check import check
+from labmon.drivers.check_records import advice_of
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.grammar import DriverFile
 from labmon.drivers.inherit import Inheritance
@@ -25,6 +26,8 @@ class DriverLoad:
     driver: CompiledDriver | None
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
+    advice: list[ConfigError] = field(default_factory=list)
+    """What a careful engineer would look at; it keeps nothing out of service."""
     source: Loaded[DriverFile] | None = None
     """The file as it was read: where each key stands."""
 
@@ -69,7 +72,7 @@ def _loaded(
 
     loaded = load_model(path, DriverFile, text=text, refuse_empty=True, prepare=prepare)
     if loaded.model is None:
-        return DriverLoad(None, loaded.errors)
+        return DriverLoad(None, _once(loaded.errors))
     loaded.model.calls.update(calls or {})
     # Told once, though found for each choice of the parameters.
     errors: dict[tuple[Path, str], ConfigError] = {}
@@ -79,12 +82,21 @@ def _loaded(
 
     check(loaded.model, report)
     if errors:
-        return DriverLoad(None, sorted(errors.values()))
+        return DriverLoad(None, _once(sorted(errors.values())))
     source = (source_text or loaded.text) + "".join(
         f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
     )
     driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source, zone)
-    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), source=loaded)
+    advice = [loaded.error(place, message, hint) for place, message, hint in advice_of(loaded.model)]
+    return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), advice=advice, source=loaded)
+
+
+def _once(errors: Sequence[ConfigError]) -> list[ConfigError]:
+    """What `repeat` has made several of is one mistake, told at the first of its paths."""
+    found: dict[tuple[int, int, str], ConfigError] = {}
+    for error in errors:
+        found.setdefault((error.line, error.column, error.message), error)
+    return list(found.values())
 
 
 def _warnings(loaded: Loaded[DriverFile], file: DriverFile) -> list[ConfigError]:

@@ -134,7 +134,14 @@ def _bytes(request: grammar.Request, fields: Mapping[str, grammar.Field], settin
     if exact and least > (request.bytes or 0):
         raise TemplateError(f"the fields reach to byte {least}, but the reply has {request.bytes}")
     count = int(request.bytes or 0) if exact else least
-    return ByteBlock(max(count, 1), made, exact=exact, fixed=dict(enumerate(starts)))
+    optional = {name for name, f in fields.items() if f.optional}
+    if optional and exact:
+        raise TemplateError("a reply of so many bytes exactly has no optional fields: say `bytes: true`")
+    certain = max([len(starts), *(f.address + f.registers for f in made if f.name not in optional)])
+    for one in made:
+        if one.name in optional and one.address < certain:
+            raise TemplateError(f"{one.name} is optional, but what stands up to byte {certain} is not")
+    return ByteBlock(max(count, 1), made, exact=exact, fixed=dict(enumerate(starts)), optional=optional)
 
 
 def _hex_template(template: str, fields: Mapping[str, grammar.Field], setting: Setting) -> ByteBlock:

@@ -17,8 +17,8 @@ from labmon.links.text import Command, Prompted
 
 log = logging.getLogger("labmon.drivers")
 
-CLOSING = 2.0
-"""Seconds that all closing of a line takes at most."""
+CLOSING = 0.4
+"""Seconds that all closing of a line takes at most: less than a line gets to end, when labmon stops."""
 
 
 class Act(Protocol):
@@ -59,6 +59,8 @@ class Opened(NamedTuple):
 
     session: CompiledSession
     select: bytes | None = None
+    failures: int = 0
+    """Failed exchanges in a row since it was opened."""
 
     async def close(self, link: Link) -> None:
         """End it in good order, at its own unit. Raises what the link raises."""
@@ -68,6 +70,8 @@ class Opened(NamedTuple):
         await self.session.close(link)
 
 
+LOST = 3
+"""Failed exchanges in a row after which an instrument may have had no power: its session is opened again."""
 SESSION = "session"
 """Where a device's memory holds its open session."""
 

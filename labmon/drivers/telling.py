@@ -18,7 +18,7 @@ _TABLES = {
 
 def given(value: Any) -> str:
     """A value, or the parameter that it is left to: `{first-register}`."""
-    return f"{{{value.param}}}" if isinstance(value, Ref) else str(value)
+    return f"{{{value.param}}}" if isinstance(value, Ref) else str(value) or "empty"
 
 
 def quoted(text: str) -> str:

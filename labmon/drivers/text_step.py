@@ -157,6 +157,7 @@ def made_request(asked: bytes, block: Reply, setting: Setting, *, estimate: int)
         expect=block.expect,
         error=error,
         reply_size=estimate + 16,
+        alone=tuple(setting.literal(given) for given in frame.reply_alone),
     )
 
 
@@ -197,7 +198,7 @@ def checks(setting: Setting, of: str) -> tuple[text.Check, ...]:
 def checksum_of(one: grammar.Checksum, setting: Setting) -> text.Check:
     """One checksum of a frame. Raises ValueError for parameters that do not go together."""
     checksum = Checksum(
-        one.name, one.encoding, one.poly, one.init, one.reflected, one.xor_out, one.inverted, one.high_bit
+        one.name, one.encoding, one.poly, one.init, one.reflected, one.xor_out, one.inverted, one.high_bit, one.plus
     )
     uncovered = setting.literal(one.uncovered or None)
     after = one.place == "after-end"

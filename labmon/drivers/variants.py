@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from labmon.drivers import grammar
-from labmon.drivers.given import ANY, ParamValue
+from labmon.drivers.given import ANY, ParamValue, settle
 
 
 def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
-    """Parameters of the plain device, of one with every example, of one for each choice of each parameter, of variants.
+    """Parameters of the plain device, of one with every example, of one for each choice of each parameter, of variants,
+    and of the devices whose bytes the examples show.
 
     Choices are not combined with one another: the parts of a file that they switch are independent.
     """
@@ -35,6 +37,12 @@ def variants(file: grammar.DriverFile) -> Iterator[dict[str, ParamValue]]:
     for variant in file.identity.variants if file.identity is not None else ():
         if variant.params:
             yield {**plain, **variant.params}
+    seen: list[Mapping[str, ParamValue]] = []
+    for example in file.examples:
+        if example.params and example.params not in seen:
+            seen.append(example.params)
+            with suppress(ValueError):  # told with the example
+                yield settle(file.params, example.params)
 
 
 def some_address(file: grammar.DriverFile) -> int | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import cast
@@ -112,7 +112,7 @@ class WordField:
         if self.type == "ascii":
             return cast(Shape, _ascii)
         if self.type == "bcd":
-            return cast(Shape, _bcd)
+            return cast(Shape, _bcd if self.part is None else _bcd_part(self.part))
         if self.type == "bool":
             return lambda word: int(bool(word))
         if self.type == "bit":
@@ -152,6 +152,8 @@ class WordField:
             encoded = self.encode(raw)
         else:
             low, high = bits
+            if self.type == "bcd":
+                raw = int.from_bytes(self.encode(raw), "big")
             word = int.from_bytes(bytes(data[place] for place in places), "big")
             encoded = with_part(word, low, high, raw, self.name).to_bytes(len(places), "big")
         for place, byte in zip(places, encoded, strict=True):
@@ -196,6 +198,11 @@ def _bcd(data: bytes) -> Raw:
     """The number of packed decimal digits; where one is above 9, the digits as text, which is no value."""
     digits = data.hex()
     return int(digits) if digits.isdigit() and len(digits.lstrip("0")) <= _MOST_DIGITS else digits.upper()
+
+
+def _bcd_part(part: tuple[int, int]) -> Callable[[bytes], Raw]:
+    take = part_of(part, False)
+    return lambda data: _bcd(cast(int, take(int.from_bytes(data, "big"))).to_bytes(len(data), "big"))
 
 
 def _bcd_bytes(raw: Raw, size: int) -> bytes:
@@ -311,21 +318,38 @@ class BitBlock:
 
 
 class ByteBlock(WordBlock):
-    """Fields in a binary reply of a known form: at least, or exactly, so many bytes, those of `fixed` as given."""
+    """Fields in a binary reply of a known form: at least, or exactly, so many bytes, those of `fixed` as given.
+
+    A reply may end where one of the `optional` fields begins, which stand behind all others: those that it has not
+    are None.
+    """
 
     width = 1
     reversible = True
 
     def __init__(
-        self, count: int, fields: Sequence[ByteField], *, exact: bool, fixed: Mapping[int, int] | None = None
+        self,
+        count: int,
+        fields: Sequence[ByteField],
+        *,
+        exact: bool,
+        fixed: Mapping[int, int] | None = None,
+        optional: Collection[str] = (),
     ) -> None:
         super().__init__(0, count, fields)
         self.length = count if exact else None
         """Bytes of the whole reply, where they are known."""
         self._fixed = dict(fixed or {})
-        parts = [b"\\x%02x" % self._fixed[n] if n in self._fixed else b"." for n in range(count)]
+        self._ends = {n: f.address + f.registers for n, f in enumerate(fields) if f.name in optional}
+        self._begins = sorted({fields[n].address for n in self._ends})
+        parts = [b"\\x%02x" % self._fixed[n] if n in self._fixed else b"." for n in range(self._least)]
         self.expect = Pattern(b"".join(parts) + (b"" if exact else b".*"))
         """What the whole reply must match."""
+
+    @property
+    def _least(self) -> int:
+        """Bytes that a reply has at least."""
+        return self._begins[0] if self._begins else self.count
 
     @property
     def prefix(self) -> bytes:
@@ -337,16 +361,26 @@ class ByteBlock(WordBlock):
 
     def decode(self, data: bytes) -> Sequence[Raw]:
         """Raw values in the order of the fields. Raises ValueError for bytes of another form."""
-        if len(data) < self.count or (self.length is not None and len(data) != self.length):
-            raise ValueError(f"{len(data)} bytes instead of {self.count}")
+        there = len(data)
+        if there < self.count and there not in self._begins:
+            raise ValueError(f"{there} bytes instead of {self.count}")
+        if self.length is not None and there != self.length:
+            raise ValueError(f"{there} bytes instead of {self.length}")
         for at, byte in self._fixed.items():
             if data[at] != byte:
                 raise ValueError(f"byte {at} is {data[at]:02X} instead of {byte:02X}")
-        return super().decode(data[: self.count])
+        if there >= self.count:
+            return super().decode(data[: self.count])
+        values = super().decode(data.ljust(self.count, b"\0"))
+        return [None if self._ends.get(n, 0) > there else value for n, value in enumerate(values)]
 
     def encode(self, raws: Mapping[str, Raw]) -> bytes:
-        """The inverse of decode."""
-        data = bytearray(super().encode(raws))
+        """The inverse of decode: it ends at the first optional field that is not given."""
+        given = {name: raw for name, raw in raws.items() if raw is not None}
+        data = bytearray(super().encode(given))
+        missing = [self.fields[n].address for n in self._ends if self.fields[n].name not in given]
+        if missing:
+            del data[min(missing) :]
         for at, byte in self._fixed.items():
             data[at] = byte
         return bytes(data)

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 from pymodbus.framer import FramerAscii, FramerRTU
 
 ChecksumName = Literal[
-    "xor", "inverted-xor", "sum8", "sum16", "lrc", "crc8", "crc16-modbus", "crc16-ccitt", "crc16-x25"
+    "xor", "inverted-xor", "sum6", "sum8", "sum16", "lrc", "crc8", "crc16-modbus", "crc16-ccitt", "crc16-x25"
 ]
-Encoding = Literal["hex-lower", "hex-upper", "decimal", "raw", "raw-little"]
+Encoding = Literal["hex-lower", "hex-upper", "decimal", "raw", "raw-little", "six-bits"]
 
 
 @lru_cache(maxsize=32)
@@ -52,12 +52,14 @@ def _crc16_modbus(data: bytes) -> int:
 
 
 _SIMPLE: dict[str, tuple[int, Callable[[bytes], int]]] = {
-    "xor": (1, lambda data: reduce(xor, data, 0)),
-    "inverted-xor": (1, lambda data: reduce(xor, data, 0) ^ 0xFF),
-    "sum8": (1, lambda data: sum(data) & 0xFF),
-    "sum16": (2, lambda data: sum(data) & 0xFFFF),
-    "lrc": (1, FramerAscii.compute_LRC),
-    "crc16-modbus": (2, _crc16_modbus),
+    # Name: bits, value.
+    "xor": (8, lambda data: reduce(xor, data, 0)),
+    "inverted-xor": (8, lambda data: reduce(xor, data, 0) ^ 0xFF),
+    "sum6": (6, lambda data: sum(data) & 0x3F),
+    "sum8": (8, lambda data: sum(data) & 0xFF),
+    "sum16": (16, lambda data: sum(data) & 0xFFFF),
+    "lrc": (8, FramerAscii.compute_LRC),
+    "crc16-modbus": (16, _crc16_modbus),
 }
 _CRCS: dict[str, tuple[int, int, int, bool, int]] = {
     "crc8": (8, 0x07, 0x00, False, 0x00),
@@ -71,10 +73,13 @@ class Checksum:
     """A checksum by name, and how it is written.
 
     `raw` is high byte first, `raw-little` low byte first (as Modbus RTU and Watlow write theirs), `decimal` has
-    leading zeros to full width. `poly`, `init`, `reflected` and `xor_out` replace the named CRC's own parameters
-    (crc8: polynomial 0x07, init 0; crc16-ccitt: 0x1021, init 0xFFFF; crc16-x25: the same reflected and inverted).
+    leading zeros to full width, `six-bits` is one character for each six bits, the highest first: `plus` and those
+    bits, so that all of them can be printed. `poly`, `init`, `reflected` and `xor_out` replace the named CRC's own
+    parameters (crc8: polynomial 0x07, init 0; crc16-ccitt: 0x1021, init 0xFFFF; crc16-x25: the same reflected and
+    inverted).
     `inverted` turns all bits of the value round, `high_bit` sets bit 7 of each byte on the wire.
-    Raises ValueError on a name or encoding that does not exist and on CRC parameters given to what is no CRC.
+    Raises ValueError on a name or encoding that does not exist, on CRC parameters given to what is no CRC, and where
+    `plus` is missing or has no meaning.
     """
 
     name: ChecksumName
@@ -85,6 +90,7 @@ class Checksum:
     xor_out: int | None = None
     inverted: bool = False
     high_bit: bool = False
+    plus: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in get_args(ChecksumName):
@@ -93,22 +99,30 @@ class Checksum:
             raise ValueError(f"no encoding is called {self.encoding!r}; known are {', '.join(get_args(Encoding))}")
         if self.name not in _CRCS and any(v is not None for v in (self.poly, self.init, self.reflected, self.xor_out)):
             raise ValueError(f"{self.name} has no polynomial, init, reflection or final xor to set")
+        if (self.encoding == "six-bits") is (self.plus is None):
+            raise ValueError("`plus` is what six-bits adds to each six bits, and belongs to no other encoding")
+
+    @property
+    def _bits(self) -> int:
+        return _CRCS[self.name][0] if self.name in _CRCS else _SIMPLE[self.name][0]
 
     @property
     def _bytes(self) -> int:
-        return _CRCS[self.name][0] // 8 if self.name in _CRCS else _SIMPLE[self.name][0]
+        return (self._bits + 7) // 8
 
     @property
     def width(self) -> int:
         """Bytes that it takes on the wire."""
         if self.encoding in ("raw", "raw-little"):
             return self._bytes
+        if self.encoding == "six-bits":
+            return (self._bits + 5) // 6
         return 2 * self._bytes if self.encoding != "decimal" else (3 if self._bytes == 1 else 5)
 
     def compute(self, data: bytes) -> int:
         """The checksum's value over `data`."""
         value = self._value(data)
-        return value ^ ((1 << (8 * self._bytes)) - 1) if self.inverted else value
+        return value ^ ((1 << self._bits) - 1) if self.inverted else value
 
     def _value(self, data: bytes) -> int:
         if self.name not in _CRCS:
@@ -134,6 +148,9 @@ class Checksum:
             return value.to_bytes(self._bytes, "big")
         if self.encoding == "raw-little":
             return value.to_bytes(self._bytes, "little")
+        if self.encoding == "six-bits":
+            sixes = range(6 * (self.width - 1), -1, -6)
+            return bytes((self.plus or 0) + (value >> shift & 0x3F) for shift in sixes)
         if self.encoding == "decimal":
             return f"{value:0{self.width}d}".encode()
         return f"{value:0{self.width}{'x' if self.encoding == 'hex-lower' else 'X'}}".encode()

@@ -33,12 +33,13 @@ class Garbled(LinkError):
 
 
 class Refused(LinkError):
-    """The instrument answered this request with an error of its own."""
+    """The instrument answered this request with an error of its own. A control character is told by its number: 15h."""
 
     code = Reason.REFUSED
 
     def __init__(self, error: int | str, detail: str = "") -> None:
-        super().__init__(f"{error} {detail}".strip())
+        told = "".join(c if c.isprintable() else f"{ord(c):02X}h" for c in str(error))
+        super().__init__(f"{told} {detail}".strip())
         self.error = error
 
 
@@ -46,3 +47,7 @@ class LinkLost(LinkError):
     """The port or connection is not open, or was lost during the exchange."""
 
     code = Reason.LINK_LOST
+
+
+UNREACHED = (10, 11)
+"""Modbus exceptions by which a gateway says that the unit itself did not answer."""

@@ -134,13 +134,15 @@ class FrameForm:
 
     A frame begins with `starts`, where given; bytes ahead of it are skipped. The payload is the frame without its
     terminator and the checksums at its end; `starts` and checksums within it are part of it, so that offsets in the
-    payload are those of the wire (after `transforms` were undone). Holds no state; nothing is longer than LONGEST.
+    payload are those of the wire (after `transforms` were undone). What is `alone` is a whole reply as it stands, such
+    as an EOT in the place of a frame. Holds no state; nothing is longer than LONGEST.
     """
 
     end: FrameEnd
     checks: tuple[Check, ...] = ()
     starts: bytes = b""
     transforms: tuple[Transform, ...] = ()
+    alone: tuple[bytes, ...] = ()
 
     @property
     def after(self) -> int:
@@ -236,7 +238,7 @@ class FrameForm:
         width = check.checksum.width
         covered, received = core[: max(0, len(core) - width)], core[max(0, len(core) - width) :]
         if not covered.endswith(check.uncovered):
-            raise Garbled(f"no {check.uncovered!r} before the checksum: {core[:40]!r}")
+            raise Garbled(f"no {shown(check.uncovered)} before the checksum: {shown(core)}")
         covered = covered[: len(covered) - len(check.uncovered)]
         self._verify(check, covered, received)
         return covered
@@ -245,14 +247,15 @@ class FrameForm:
     def _verify(check: Check, before: bytes, received: bytes) -> None:
         covered = before[check.start : check.stop]
         if not check.checksum.agrees(covered, received):
-            raise Garbled(f"checksum {received!r} does not fit {covered[:40]!r}")
+            right = shown(check.checksum.encode(covered))
+            raise Garbled(f"checksum {shown(received)} instead of {right} for {shown(covered)}")
 
     def _terminator_length(self, frame: bytes) -> int:
         end = self.end
         terminators = end.terminators if isinstance(end, Terminated) else (end.terminator,)
         fitting = [len(t) for t in terminators if frame.endswith(t)]
         if not fitting:
-            raise Garbled(f"the reply does not end in {end}: {frame[-8:]!r}")
+            raise Garbled(f"the reply ends in {shown(frame[-8:])} and not in {' or '.join(map(shown, terminators))}")
         return max(fitting)
 
     def closed(self, payload: bytes, *, inserted: bool = False) -> bytes:
@@ -260,6 +263,8 @@ class FrameForm:
 
         The frame ends in the first terminator of its end.
         """
+        if payload in self.alone:
+            return payload
         core = payload
         for check in self.checks:
             if check.inside:
@@ -284,6 +289,14 @@ def pieces(form: FrameForm, buffer: bytes) -> Sequence[bytes]:
             found.append(place.payload)
         buffer = buffer[place.stop :]
     return found
+
+
+def shown(data: bytes) -> str:
+    """The beginning of what came, for people: characters in quotes, or hex where some are none."""
+    data, more = data[:40], "..." if len(data) > 40 else ""
+    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in data):
+        return repr(data.decode("ascii")) + more
+    return data.hex(" ").upper() + more
 
 
 def _leading(rest: bytes, at: int, terminators: tuple[bytes, ...]) -> int:

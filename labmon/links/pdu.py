@@ -151,6 +151,8 @@ def _identification_size(buffer: bytes, at: int) -> int | None:
     # Function, 0x0E, code, conformity, more follows, next object, number of objects; then id, length, text each.
     if len(buffer) < at + 7:
         return None
+    if buffer[at + 4] not in (0x00, 0xFF):  # whether more follows
+        return 0  # an echo, or another frame: no reply looks so
     end = at + 7
     for _ in range(buffer[at + 6]):
         if len(buffer) < end + 2:

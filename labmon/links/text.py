@@ -18,6 +18,7 @@ from labmon.links.frame import (
     Idle,
     LengthField,
     Terminated,
+    shown,
 )
 from labmon.links.link import Manner
 from labmon.links.pattern import Pattern
@@ -50,6 +51,8 @@ class TextRequest:
     group `code`, or all of it. A reply not ended by a terminator is Refused also when the bytes so far match `error`
     wholly (a short error answer).
 
+    What comes and is one of `alone` is a whole reply by itself, without terminator and checksums.
+
     The payload is the reply without echo, terminator and checksums at its end; `begins_with` is part of it. Two
     different replies at once are Garbled: nobody can tell which one is ours; so are bytes behind a reply that only its
     length ends. A reply that ends by a pause is over when that has passed; one in which a pause longer than
@@ -74,6 +77,7 @@ class TextRequest:
         expect: re.Pattern[bytes] | Pattern | None = None,
         error: re.Pattern[bytes] | Pattern | None = None,
         reply_size: int = 32,
+        alone: tuple[bytes, ...] = (),
     ) -> None:
         out = FrameForm(FixedLength(1, terminator), _checks(request_check), starts, transforms)
         bare = FrameForm(FixedLength(1), out.checks, starts, transforms)
@@ -83,7 +87,7 @@ class TextRequest:
         self._sent = sent(bare.closed(starts + request, inserted=True), transforms) if self._line else self._frame
         if not self._frame:
             raise ValueError("a request of no bytes")
-        self._form = _form(end, _checks(reply_check), begins_with, transforms)
+        self._form = _form(end, _checks(reply_check), begins_with, transforms, alone)
         self._echo = echo not in (False, "none")
         self._expect = expect
         self._error = error
@@ -110,6 +114,8 @@ class TextRequest:
         if rest is None:
             return None
         form = self._form
+        if rest in form.alone:
+            return self._judged(rest)
         payloads: list[bytes] = []
         refusal: Refused | None = None
         wrong: Garbled | None = None
@@ -146,6 +152,8 @@ class TextRequest:
         """The payload of a reply that ends by a pause, when that has passed. Raises Garbled and Refused."""
         rest = self._without_echo(buffer)
         at = None if rest is None else self._form.start(rest)
+        if rest is not None and rest in self._form.alone:
+            return self._judged(rest)
         if rest is None or at is None:
             return None
         return self._payload(rest[at:])
@@ -170,10 +178,13 @@ class TextRequest:
 
     def _payload(self, frame: bytes) -> bytes:
         """Cut terminator and checksums off, verify all, and judge the content."""
-        payload = self._form.opened(frame)
+        return self._judged(self._form.opened(frame))
+
+    def _judged(self, payload: bytes) -> bytes:
+        """The payload, if it is what must come. Raises Garbled and Refused."""
         self._refuse_if_error(payload)
         if self._expect is not None and not self._expect.fullmatch(payload):
-            raise Garbled(f"unexpected reply {payload[:40]!r}")
+            raise Garbled(f"unexpected reply of {len(payload)} bytes: {shown(payload)}")
         return payload
 
     def _refuse_if_error(self, payload: bytes) -> None:
@@ -242,7 +253,9 @@ def _checks(given: Check | tuple[Check, ...] | None) -> tuple[Check, ...]:
     return () if given is None else (given,) if isinstance(given, Check) else given
 
 
-def _form(end: ReplyEnd, checks: tuple[Check, ...], starts: bytes, transforms: tuple[Transform, ...]) -> FrameForm:
+def _form(
+    end: ReplyEnd, checks: tuple[Check, ...], starts: bytes, transforms: tuple[Transform, ...], alone: tuple[bytes, ...]
+) -> FrameForm:
     after = end.after if isinstance(end, Terminated) else 0
     if after and not any(c.after for c in checks):
         # The end says that what follows it is the last checksum.
@@ -250,4 +263,4 @@ def _form(end: ReplyEnd, checks: tuple[Check, ...], starts: bytes, transforms: t
             raise ValueError(f"{after} bytes after the terminator need a checksum of that width")
         last = checks[-1]
         checks = (*checks[:-1], Check(last.checksum, last.start, last.uncovered, last.stop, after=True))
-    return FrameForm(end, checks, starts, transforms)
+    return FrameForm(end, checks, starts, transforms, alone)

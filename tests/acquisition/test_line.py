@@ -363,6 +363,32 @@ def test_a_record_polled_twice_is_one_reading() -> None:
     assert len([e for _, e in recorder.exchanges if e.time == 7]) == 2
 
 
+def test_a_line_that_is_cancelled_again_while_it_closes_gives_its_port_free() -> None:
+    class Endless(CompiledSession):
+        def __init__(self) -> None:
+            pass
+
+        async def close(self, link: Any) -> None:
+            await asyncio.sleep(1000.0)
+
+    wire = Wire()
+    wire.memory.devices["a"] = {SESSION: Opened(Endless())}
+
+    async def main() -> None:
+        line = Line(plan_of(Ask("a")), wire, Recorder(), LineHealth("bus"), asyncio.get_running_loop().time)
+        task = asyncio.create_task(line.run())
+        await asyncio.sleep(1.0)
+        task.cancel()
+        await asyncio.sleep(0.1)
+        assert wire.is_open
+        task.cancel()
+        await asyncio.sleep(0.1)
+        assert task.done()
+
+    run(main())
+    assert not wire.is_open
+
+
 def test_a_fault_in_a_driver_costs_its_device_alone() -> None:
     class Broken(Ask):
         async def ask(self, link: Any) -> Answer:

@@ -315,7 +315,7 @@ def test_frames_count_only_from_the_instrument_that_is_expected(tmp_path: Path, 
 def test_a_fault_in_taking_a_frame_costs_that_frame(tmp_path: Path) -> None:
     async def body(room: Room) -> None:
         room.every(10.0, 5)
-        with mock.patch.object(room.line, "good", side_effect=[RuntimeError("broken"), None]):
+        with mock.patch.object(room.line.taking, "good", side_effect=[RuntimeError("broken"), None]):
             await room.running(15.0)
         await room.running(30.0)
 

@@ -12,10 +12,13 @@ import pytest
 
 from labmon.acquisition.plan import DevicePlan, LinePlan, QueryPlan, Slot
 from labmon.daemon import parts as parts_module
+from labmon.daemon.daemon import PART
+from labmon.daemon.lines import END
 from labmon.daemon.parts import Parts
 from labmon.daemon.polling import FLOOR, Polling, longest_turn
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome
 from labmon.drivers.load import load_driver
+from labmon.drivers.session import CLOSING
 from labmon.health.line import LineHealth
 from labmon.links import link
 from labmon.links.endpoint import SerialEndpoint, TcpEndpoint
@@ -252,6 +255,11 @@ def test_what_a_driver_file_may_wait_for_is_no_stuck_line(more: str, head: str, 
     longest = longest_turn(plan_of(query))
     assert longest > least
     assert longest < 4 * least + 2 * FLOOR, "nor may it be stuck for ever"
+
+
+def test_a_session_that_is_closed_keeps_no_line_from_its_end_in_time() -> None:
+    """Else a sound line would be left behind as one that is stuck, and its channels told of a fault in labmon."""
+    assert min(PART, END) >= CLOSING + 0.05
 
 
 def test_a_line_on_which_a_reply_came_very_late_may_settle_for_longer() -> None:

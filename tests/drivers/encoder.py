@@ -229,7 +229,8 @@ class Composer:
                 body[at : at + size] = bytes_laid(
                     field, self.raws[name], self.order(field), bytes(body[at : at + size])
                 )
-        return bytes(body)
+        missing = [self.value(f["at"]) for n, f in fields.items() if f.get("optional") and n not in self.raws]
+        return bytes(body[: min(missing, default=len(body))])
 
     def order(self, field: dict[str, Any]) -> str:
         order: str = self.value(field.get("order", self.document.get("order", "ABCD")))

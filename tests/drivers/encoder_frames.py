@@ -88,12 +88,13 @@ def number_of(check: dict[str, Any], covered: bytes) -> tuple[int, int]:
         number = {
             "xor": lambda: xor(covered),
             "inverted-xor": lambda: xor(covered) ^ 0xFF,
+            "sum6": lambda: sum(covered) % 64,
             "sum8": lambda: sum(covered) % 256,
             "sum16": lambda: sum(covered) % 65536,
             "lrc": lambda: -sum(covered) % 256,
         }[name]()
     if check.get("inverted"):
-        number ^= (1 << 8 * size) - 1
+        number ^= 63 if name == "sum6" else (1 << 8 * size) - 1
     return number, size
 
 
@@ -103,6 +104,9 @@ def written(check: dict[str, Any], covered: bytes) -> bytes:
     encoding = check.get("encoding", "hex-upper")
     if encoding in ("raw", "raw-little"):
         data = number.to_bytes(size, "big" if encoding == "raw" else "little")
+    elif encoding == "six-bits":
+        bits = f"{number:018b}"[-6 if check["name"] == "sum6" else -12 if size == 1 else 0 :]
+        data = bytes(check["plus"] + int(bits[n : n + 6], 2) for n in range(0, len(bits), 6))
     elif encoding == "decimal":
         data = f"{number:0{3 if size == 1 else 5}d}".encode()
     else:

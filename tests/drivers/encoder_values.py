@@ -45,6 +45,7 @@ def laid(field: dict[str, Any], raw: Any, order: str, before: bytes) -> bytes:
     type_, size = field["type"], len(before)
     bits = [field["bit"]] * 2 if type_ == "bit" else field.get("part")
     if bits is not None:
+        raw = int(str(raw), 16) if type_ == "bcd" else raw
         number = int.from_bytes(reordered(before, order), "big")
         for n in range(bits[1] - bits[0] + 1):
             place = bits[0] + n

@@ -74,3 +74,36 @@ def test_no_damaged_file_makes_the_loader_raise(path: Path) -> None:
         else:
             examples.run(loaded.driver)
     assert refused
+
+
+KEYED = "      key: [year, month-day, hour, minute-second]\n"
+"""The key of met-one/6000: its time, and nothing else."""
+
+
+@pytest.mark.parametrize(
+    ("zone", "key", "told"),
+    [
+        ("utc", KEYED, False),
+        ("site", KEYED, True),
+        ("Europe/Berlin", KEYED, True),
+        ("Asia/Tokyo", KEYED, False),
+        ("{param: clock-zone}", KEYED, True),
+        ("site", KEYED.replace("]", ", counts-1]"), False),
+    ],
+)
+def test_a_clock_that_is_put_back_is_told_where_nothing_else_is_in_the_key(zone: str, key: str, told: bool) -> None:
+    path = next(p for p in FILES if p.match("met-one/6000.yaml"))
+    text = path.read_text().replace("zone: utc}\n" + KEYED, f"zone: {zone}}}\n" + key)
+    text = text.replace("params:\n", "params:\n  clock-zone: {type: text, doc: Zone, default: site}\n", 1)
+    loaded = load_driver(path, text=text)
+    assert loaded.errors == []
+    assert [("one hour comes twice" in str(a), a.path) for a in loaded.advice] == (
+        [(True, "queries.record.record.key")] if told else []
+    )
+    assert loaded.warnings == [], "it is no reason not to load into service"
+
+
+def test_what_repeat_has_made_several_of_is_told_once() -> None:
+    path = next(p for p in FILES if p.match("lighthouse/remote.yaml"))
+    loaded = load_driver(path, text=path.read_text().replace("set: laser, reason", "set: lazer, reason"))
+    assert [error.message for error in loaded.errors] == ["field sample-status names no bit lazer"]

@@ -155,6 +155,36 @@ def test_digits_of_bcd_above_nine_are_no_value() -> None:
     assert values(query.decode([bytes([0x12, 0xA4])])) == ["implausible (12A4)"]
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(year=st.integers(0, 99), month=st.integers(0, 99), second=st.integers(0, 79), halt=st.integers(0, 1))
+def test_two_decimal_numbers_in_a_register(order: str, year: int, month: int, second: int, halt: int) -> None:
+    """A clock chip's date: two digits in each byte, and a flag above the tens of the seconds."""
+    text = file_of(
+        MODBUS,
+        block(
+            f"year: {{at: 1, type: bcd, registers: 1, order: {order}, part: [8, 15]}}, "
+            f"month: {{at: 1, type: bcd, registers: 1, order: {order}, part: [0, 7]}}, "
+            f"second: {{at: 2, type: bcd, registers: 1, order: {order}, part: [0, 6]}}, "
+            f"halt: {{at: 2, type: u16, order: {order}, part: [7, 7]}}"
+        ),
+        channels("year", "month", "second", "halt"),
+    )
+    raws = {"year": year, "month": month, "second": second, "halt": halt}
+    answer, found = read(text, raws)
+    assert found == raws
+    assert values(answer) == [float(raw) for raw in raws.values()]
+
+
+def test_a_part_with_a_digit_above_nine_is_no_value() -> None:
+    text = file_of(MODBUS, block("x: {at: 0, type: bcd, registers: 1, part: [8, 15]}", 1), channels("x"))
+    query = compiled(text)
+    assert values(query.decode([bytes([0x26, 0xFF])])) == [26.0]
+    assert values(query.decode([bytes([0x2A, 0x00])])) == ["implausible (002A)"]
+    with pytest.raises(ValueError, match="more than 8 bits"):
+        query.encode({"x": 100})
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(word=st.integers(0, 65535))
 def test_named_bits_are_told_by_name_with_either_polarity(word: int) -> None:
@@ -218,6 +248,27 @@ def test_every_type_at_a_byte_offset(type_: str, order: str) -> None:
         assert read(text, raws)[1] == raws
 
     holds()
+
+
+def test_a_binary_reply_may_end_before_its_optional_fields() -> None:
+    text = file_of(
+        BINARY,
+        '      - {send: "01", bytes: true, starts: "42", fields: {state: {at: 1, type: u8}, '
+        "x: {at: 2, type: f32, optional: true}, y: {at: 6, type: i16, optional: true}}}",
+        channels("state", "x", "y"),
+        'frame: {reply-ends: ["7E"], checksum: {name: sum8, encoding: raw}}\n',
+    )
+    assert replies(text, {"state": 4}) == [bytes.fromhex("42 04 46 7E")]
+    for raws in ({"state": 4}, {"state": 0, "x": 1.5}, {"state": 0, "x": 1.5, "y": -2}):
+        every = {"x": None, "y": None, **raws}
+        answer, found = read(text, raws)
+        assert found == every
+        assert values(answer) == [every[n] if every[n] is not None else "not-available" for n in ("state", "x", "y")]
+    step = compiled(text).steps[0]
+    for cut in ("42", "42 04 00", "42 04 00 00 00 00 01"):
+        with pytest.raises(Garbled):
+            step.decode(bytes.fromhex(cut))
+    assert list(step.decode(bytes.fromhex("42 04 00 00 00 00 00 01 99"))) == [4, 0.0, 1]
 
 
 def test_fields_in_a_reply_of_hex() -> None:

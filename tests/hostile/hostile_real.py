@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,8 @@ class RealWire:
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._timers: set[asyncio.TimerHandle] = set()
+        self._coming: list[tuple[float, int, Any]] = []
+        self._count = 0
         self._plugged = True
 
     @property
@@ -57,8 +60,14 @@ class RealWire:
         self._transport.abandon()
 
     def arrive(self, piece: Any, at: float) -> None:
-        timer = self._loop.call_at(at, self._arrived, piece)
-        self._timers.add(timer)
+        # A loop's timers are not kept in order within its resolution (uvloop: a millisecond): the pieces must be.
+        self._count += 1
+        heapq.heappush(self._coming, (at, self._count, piece))
+        self._timers.add(self._loop.call_at(at, self._due, at))
+
+    def _due(self, at: float) -> None:
+        while self._coming and self._coming[0][0] <= at:
+            self._arrived(heapq.heappop(self._coming)[2])
 
     def _arrived(self, piece: Any) -> None:
         if piece is HANG_UP:
@@ -71,6 +80,7 @@ class RealWire:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        self._coming.clear()
 
     def stand_still(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -4,12 +4,14 @@ What may not happen: an exchange returns what its own request did not ask for (`
 hostile any more (`NotRecovered`).
 
 What no reader of a framing without transaction ids can tell, and this alone, the peer does not say while another
-request is under way (it is counted as `withheld`): a whole and undamaged reply to an earlier request, of the very form
+request is under way (it is counted as `withheld`): a whole reply to an earlier request, of the very form
 that is waited for now, which comes
 
 - later than `latest_reply` after its request (by default twice the timeout of the exchange, or twice the slowest reply
   since the line was made where that is more), or
-- a second time, or after the instrument's refusal of the same request.
+- a second time, or after the instrument's refusal of the same request,
+
+also where a part of it is missing, which a part of something else may happen to be.
 
 On Modbus TCP nothing is withheld. There, and in no framing that has a checksum, the data of a reply is not damaged:
 Modbus TCP leaves that to TCP, and who changes the data can only be caught by chance.
@@ -34,6 +36,8 @@ from labmon.links.link import Request
 from labmon.links.stream import Listener
 from labmon.links.timing import Timing
 from labmon.links.transport import Transport
+
+QUIET = 0.05
 
 
 class Misattributed(AssertionError):
@@ -60,7 +64,7 @@ class Asked:
 
 @dataclass(eq=False)
 class Frame:
-    """Bytes on their way; `asked` only while they are a whole and undamaged reply."""
+    """Bytes on their way; `asked` only while they are a reply, undamaged or with a part missing."""
 
     asked: Asked | None
     began: float | None = None
@@ -209,6 +213,7 @@ class World:
         """The peer is not hostile any more: from now on every exchange succeeds."""
         self.wire.silence()
         self._taken.clear()
+        await asyncio.sleep(QUIET)  # what was on its way in the kernel, a hang-up too, is there by now
         for number in numbers:
             step = polite(number, number % len(self.forms))
             outcome = await self.play(step)
@@ -265,7 +270,8 @@ class World:
         if act.damage:
             damaged = self._damaged(act, data, whose)
             if damaged is not None:
-                data, frame = damaged, Frame(None)
+                parts = act.what == "earlier" and act.damage in ("cut", "lost")
+                data, frame = damaged, frame if parts else Frame(None)
         self._send(act, at, data, frame, asked.step.timeout)
 
     def _damaged(self, act: Act, data: bytes, whose: Asked) -> bytes | None:

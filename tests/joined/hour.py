@@ -11,9 +11,9 @@ import pytest
 from virtual_clock import run
 
 import labmon.acquisition.guards
-import labmon.acquisition.line
 import labmon.acquisition.normalise
 import labmon.acquisition.pipeline
+import labmon.acquisition.taking
 from labmon.acquisition.line import Line
 from labmon.acquisition.pipeline import Pipeline
 from labmon.acquisition.plan import DevicePlan, LimitedChannel, LinePlan, Plan, QueryPlan, Slot
@@ -50,7 +50,7 @@ class Clock:
 
 @pytest.fixture
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (labmon.acquisition.line, labmon.acquisition.pipeline, labmon.acquisition.guards):
+    for module in (labmon.acquisition.taking, labmon.acquisition.pipeline, labmon.acquisition.guards):
         monkeypatch.setattr(module, "time", Clock)
     monkeypatch.setattr(Clock, "stepped", 0.0)
 

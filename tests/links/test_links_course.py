@@ -120,6 +120,40 @@ async def test_a_session_is_opened_once_and_closed_at_the_end(monkeypatch: pytes
         assert bytes_of(peer)[4:] == [b"CR\r", b"W\r"]
 
 
+async def test_an_instrument_that_had_no_power_is_opened_again_though_one_failure_ends_nothing() -> None:
+    """A serial port never connects again by itself: it would stay dead until labmon starts again."""
+    ready = mute = False
+
+    def answer(request: bytes, number: int) -> peers.Script:
+        nonlocal ready
+        if mute:
+            return []
+        ready = ready or request == b"CR\r"
+        return [Say(b"CC\r\n" if request == b"CR\r" else b"W 1\r\n")] if ready else []
+
+    query = queries(driver(SESSION.replace("after-error: true", "after-error: false")))[0]
+    async with line(answer) as (peer, link):
+        assert await values(query, link) == [1.0]
+        for silent in (1, 2):
+            mute = True
+            for _ in range(silent):
+                with pytest.raises(Silent):
+                    await query.ask(link)
+            mute = False
+            assert await values(query, link) == [1.0]
+        assert bytes_of(peer).count(b"CR\r") == 1, "not for a failure or two"
+        ready, failed = False, 0
+        while not ready:
+            failed += 1
+            assert failed <= 4
+            try:
+                await query.ask(link)
+            except Silent:
+                continue
+        assert failed == 4
+        assert await values(query, link) == [1.0]
+
+
 async def test_a_failed_exchange_opens_the_session_again_and_a_refusal_does_not() -> None:
     def answer(request: bytes, number: int) -> peers.Script:
         if request == b"CR\r":
@@ -471,6 +505,27 @@ queries:
             await asked.ask(link)
         assert failed.value.reason == "not-ready (not within 4 tries)"
         assert bytes_of(peer)[4:] == [b"S\r"] * 4
+
+
+async def test_what_is_asked_once_is_asked_once_by_all_askings_of_its_device() -> None:
+    """Each record of a buffer is an asking of its own: asked anew it would cost its time, and be kept for ever."""
+    query = """
+queries:
+  weight:
+    every: 5 s
+    requests:
+      - {send: F, reply: "F {f}", fields: {f: {type: number}}, once: true}
+      - {send: W, reply: "W {w}", fields: {w: {type: number}}}
+    channels:
+      - {id: w, name: Weight, unit: g}
+"""
+    made = driver('framings: [text]\nframe: {end: "\\r", reply-ends: ["\\r\\n"]}\n', query=query)
+    async with line(says(F=b"F 2\r\n", W=b"W 1\r\n")) as (peer, link):
+        for _ in range(5):
+            assert await values(queries(made)[0], link) == [1.0]
+        assert bytes_of(peer) == [b"F\r", *[b"W\r"] * 5]
+        (memory,) = link.memory.devices.values()
+        assert len(memory) == 1
 
 
 async def test_what_is_asked_once_is_asked_again_after_a_connect_and_after_a_failure() -> None:

@@ -263,3 +263,15 @@ def test_a_reply_that_stands_within_a_longer_frame_is_doubtful() -> None:
     assert not request.doubtful(reply)
     assert not request.doubtful(b"\xff" + reply), "a byte of noise holds nothing up"
     assert not request.doubtful(request.encode(0) + reply), "nor does an echo"
+
+
+@pytest.mark.parametrize("framing", ["modbus-rtu", "modbus-ascii", "modbus-tcp"])
+@pytest.mark.parametrize("wrong", ["70 FA 04 01", "01 01 00 01"])
+def test_an_identification_that_cannot_be_one_is_no_reply(framing: str, wrong: str) -> None:
+    request = modbus.device_identification(framing, 7, 4, 0)  # type: ignore[arg-type]
+    request.encode(7)
+    good = bytes.fromhex("2B 0E 04 01 00 00 01 00 02 48 69")
+    assert request.match(frame(framing, 7, good), 7) is not None
+    bad = frame(framing, 7, bytes.fromhex("2B 0E 04") + bytes.fromhex(wrong) + b"\x00\x02Hi")
+    with contextlib.suppress(Garbled):
+        assert request.match(bad, 7) is None

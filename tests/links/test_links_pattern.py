@@ -7,7 +7,7 @@ import re
 import pytest
 
 from labmon.links.errors import Garbled
-from labmon.links.pattern import Pattern, PatternError
+from labmon.links.pattern import PAUSE, Pattern, PatternError
 
 
 @pytest.mark.parametrize("pattern", [rb"(?:a|aa)+$b", rb"(?:a|aa)+[bc]"])
@@ -16,6 +16,20 @@ def test_a_pattern_that_takes_for_ever_is_a_garbled_reply(pattern: bytes) -> Non
         Pattern(pattern).fullmatch(b"a" * 200 + b"!")
     with pytest.raises(Garbled, match="takes too long"):
         Pattern(pattern).search(b"a" * 200 + b"!")
+
+
+def test_a_pattern_that_takes_for_ever_does_so_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred such lines a second would leave nothing of the loop for the other devices."""
+    now = 100.0
+    monkeypatch.setattr("labmon.links.pattern.time.monotonic", lambda: now)
+    pattern = Pattern(rb"(?:a|aa)+$b|c")
+    with pytest.raises(Garbled, match="takes too long on"):
+        pattern.fullmatch(b"a" * 200 + b"!")
+    for _ in range(10):
+        with pytest.raises(Garbled, match="not tried"):
+            pattern.fullmatch(b"c")
+    now += PAUSE
+    assert pattern.fullmatch(b"c") is not None
 
 
 def test_it_matches_as_re_does() -> None:

@@ -63,6 +63,46 @@ def test_encodings() -> None:
         Checksum("xor", poly=7)
 
 
+def test_six_bits_in_each_character() -> None:
+    """SDI-12 V1.4, 4.4.12.3 prints `0+3.14OqZ`; the Rotronic HygroFlex manual, p. 54, the reply that ends in `#M`."""
+    sdi = Checksum("crc16-x25", "six-bits", poly=0x8005, init=0, xor_out=0, plus=0x40)
+    assert sdi.encode(b"0+3.14") == b"OqZ"
+    rotronic = Checksum("sum6", "six-bits", plus=0x20)
+    assert rotronic.encode(b"{M03RDD 0027.50;0023.76;0029.31;0022.77;#") == b"M"
+    for checksum, width in ((sdi, 3), (rotronic, 1), (Checksum("sum8", "six-bits", plus=0x40), 2)):
+        assert checksum.width == width == len(checksum.encode(b"123456789"))
+    assert Checksum("sum6", inverted=True).compute(b"1") == 0x3F ^ 0x31
+    for wrong in ({"encoding": "six-bits"}, {"plus": 0x20}):
+        with pytest.raises(ValueError, match="plus"):
+            Checksum("sum8", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_reply_that_stands_alone() -> None:
+    """One control character in the place of a frame: at once, and never as a part of a frame."""
+    asked = TextRequest(
+        b"PV",
+        Terminated((b"\x03",)),
+        reply_check=Check(Checksum("xor"), start=1, after=True),
+        begins_with=b"\x02",
+        expect=re.compile(rb"\x02PV.*|\x06"),
+        error=re.compile(rb"\x04"),
+        alone=(b"\x04", b"\x06", b"\x15"),
+    )
+    with pytest.raises(Refused, match="04h"):
+        asked.match(b"\x04", 0)
+    assert asked.match(b"\x06", 0) == b"\x06"
+    with pytest.raises(Garbled, match="1 bytes: 15"):
+        asked.match(b"\x15", 0)
+    body = b"PV 1\x03"
+    whole = b"\x02" + body + Checksum("xor").encode(body)
+    assert asked.match(whole, 0) == b"\x02PV 1"
+    assert asked.match(b"\x04" + whole, 0) == b"\x02PV 1"
+    for cut in range(1, len(whole)):
+        assert asked.match(whole[:cut], 0) is None
+    with pytest.raises(Garbled, match=r"checksum 00 instead of .. for"):
+        asked.match(whole[:-1] + b"\x00", 0)
+
+
 def thermo(address: bytes, payload: bytes) -> TextRequest:
     return TextRequest(
         b"?:%s:00::" % address,

@@ -88,7 +88,7 @@ lines:
 @pytest.fixture(autouse=True)
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labmon.acquisition.polled.RESTS", (0.1,))
-    monkeypatch.setattr("labmon.acquisition.line.PROBE_SHARE", 0.9)
+    monkeypatch.setattr("labmon.acquisition.resting.PROBE_SHARE", 0.9)
 
 
 @dataclass
