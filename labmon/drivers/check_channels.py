@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from labmon import units
@@ -141,3 +141,20 @@ def _by(path: Path, name: str, codes: Mapping[Any, Any] | None, fields: Fields, 
         if isinstance(code, str) is not textual:
             what = "text" if textual else "a number"
             report((*path, "codes", code), f"field {name} is {what}; this code is not", at_key=True)
+
+
+def same_names(file: grammar.DriverFile) -> Iterator[tuple[Path, str, str]]:
+    """Channels of one query that people cannot tell apart: place, words, hint."""
+    for name, query in file.queries.items():
+        seen: dict[str, str] = {}
+        for index, channel in enumerate(query.channels):
+            if channel.when is not None:
+                continue
+            if channel.name in seen:
+                yield (
+                    ("queries", name, "channels", index, "name"),
+                    f"channels {seen[channel.name]} and {channel.id} are both called {channel.name}",
+                    "with `repeat` put `#` into the name, and quotes around it: a blank and # begin a comment",
+                )
+                break
+            seen[channel.name] = channel.id

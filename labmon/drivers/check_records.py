@@ -77,7 +77,7 @@ def check_record(
         _queue((*place, "queue"), record.queue, setting, report)
 
 
-def advice_of(file: grammar.DriverFile) -> Iterator[tuple[Path, str, str]]:
+def told_by_local_time(file: grammar.DriverFile) -> Iterator[tuple[Path, str, str]]:
     """Records that cannot be told apart in the hour that comes twice, when clocks are put back: place, words, hint."""
     for name, query in file.queries.items():
         record = query.record

@@ -12,7 +12,8 @@ from labmon.config.yaml import Loaded, load_model
 from labmon.drivers import python_driver
 from labmon.drivers.call_step import Call
 from labmon.drivers.check import check
-from labmon.drivers.check_records import advice_of
+from labmon.drivers.check_channels import same_names
+from labmon.drivers.check_records import told_by_local_time
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.grammar import DriverFile
 from labmon.drivers.inherit import Inheritance
@@ -87,7 +88,8 @@ def _loaded(
         f"\n# ---- extends {name} ----\n{below}" for name, below in inheritance.texts.items()
     )
     driver = CompiledDriver(id_ or f"{path.parent.name}/{path.stem}", loaded.model, source, zone)
-    advice = [loaded.error(place, message, hint) for place, message, hint in advice_of(loaded.model)]
+    found = [*told_by_local_time(loaded.model), *same_names(loaded.model)]
+    advice = [loaded.error(place, message, hint) for place, message, hint in found]
     return DriverLoad(driver, warnings=_warnings(loaded, loaded.model), advice=advice, source=loaded)
 
 

@@ -107,3 +107,20 @@ def test_what_repeat_has_made_several_of_is_told_once() -> None:
     path = next(p for p in FILES if p.match("lighthouse/remote.yaml"))
     loaded = load_driver(path, text=path.read_text().replace("set: laser, reason", "set: lazer, reason"))
     assert [error.message for error in loaded.errors] == ["field sample-status names no bit lazer"]
+
+
+def test_channels_that_people_cannot_tell_apart_are_told() -> None:
+    """A blank and # begin a comment in YAML: unquoted, all eight names end before the number."""
+    path = next(p for p in FILES if p.match("lighthouse/remote.yaml"))
+    text = path.read_text()
+    assert load_driver(path, text=text).advice == []
+    quoted = 'name: "Particles counted in channel # and larger"'
+    loaded = load_driver(path, text=text.replace(quoted, quoted.replace('"', "")))
+    assert [advice.message for advice in loaded.advice] == [
+        "channels counts-1 and counts-2 are both called Particles counted in channel"
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_no_shipped_file_needs_advice(path: Path) -> None:
+    assert load_driver(path).advice == []
