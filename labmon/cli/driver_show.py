@@ -69,6 +69,12 @@ def _page(found: dict[str, Any]) -> Iterator[Text]:
     if found["identity"]:
         yield Text()
         yield from _identity(found["identity"])
+    if found["guard"]:
+        yield Text()
+        yield from _guard(found["guard"])
+    if found["clock"]:
+        yield Text()
+        yield from _clock(found["clock"])
     for query in found["queries"]:
         yield Text()
         yield from _query(query)
@@ -127,6 +133,38 @@ def _identity(identity: dict[str, Any]) -> Iterator[Text]:
         yield from _row("expects", f"{name} like {pattern}")
     for words in identity["wrong-when"]:
         yield from _row("refused", f"when {words}")
+    for name, value in identity["self-test"].items():
+        yield from _row("proves", f"{name} is {value}, else the byte order is another")
+    if identity["variants"]:
+        yield from _row("variants", ", ".join(identity["variants"]))
+
+
+def _guard(guard: dict[str, Any]) -> Iterator[Text]:
+    from rich.text import Text
+
+    from labmon.drivers.telling import span
+
+    when = f"  {guard['when']}" if guard["when"] else ""
+    yield Text.assemble(("settings", "bold"), f"  asked at each connect and every {span(guard['every'])}{when}")
+    for request in guard["requests"]:
+        yield from _request(request)
+    if guard["watches"]:
+        yield from _row("tells", f"a change of {', '.join(guard['watches'])}")
+    for words in guard["expects"]:
+        yield from _row("expects", f"{words}, else no channel has a value")
+
+
+def _clock(clock: dict[str, Any]) -> Iterator[Text]:
+    from rich.text import Text
+
+    from labmon.drivers.telling import span
+
+    when = f"  {clock['when']}" if clock["when"] else ""
+    yield Text.assemble(("clock", "bold"), f"  compared at each connect and every {span(clock['every'])}{when}")
+    for request in clock["requests"]:
+        yield from _request(request)
+    set_ = "set where the site file says so" if clock["can-be-set"] else "never set from here"
+    yield from _row("tells", f"when it is off by more than {span(clock['at-most'])}; {set_}")
 
 
 def _query(query: dict[str, Any]) -> Iterator[Text]:
@@ -135,6 +173,8 @@ def _query(query: dict[str, Any]) -> Iterator[Text]:
     from labmon.drivers.telling import span
 
     kind = "  stored samples, each read once" if query["kind"] == "record" else ""
+    if query["silence"]:
+        kind = f"  comes by itself; silent after {span(query['silence'])}"
     when = f"  {query['when']}" if query["when"] else ""
     yield Text.assemble((f"query {query['query']}", "bold"), f"  every {span(query['every'])}{kind}{when}")
     if query["doc"]:
@@ -175,6 +215,8 @@ def _unit(channel: dict[str, Any]) -> str:
 
 def _channel(channel: dict[str, Any]) -> str:
     parts = [channel["name"]]
+    if channel["particle-size"] and f"{channel['particle-size']:g}" not in channel["name"]:
+        parts.append(f"{channel['particle-size']:g} um and larger")
     if channel["range"]:
         parts.append(f"{channel['range'][0]:g} to {channel['range'][1]:g}")
     if channel["states"]:

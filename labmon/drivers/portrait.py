@@ -38,6 +38,8 @@ def portrait(driver: CompiledDriver) -> dict[str, Any]:
         "single-reader": file.single_reader,
         "writes": [telling.allowed_write(write) for write in file.writes],
         "identity": _identity(file.identity),
+        "guard": _guard(file.guard),
+        "clock": _clock(file.clock),
         "queries": [_query(driver, name, query, plain) for name, query in file.queries.items()],
         "proven": driver.proven,
         "seen": seen(driver),
@@ -61,6 +63,32 @@ def _identity(identity: grammar.Identity | None) -> dict[str, Any] | None:
         "shows": identity.show,
         "expects": {name: telling.given(pattern) for name, pattern in identity.expect.items()},
         "wrong-when": [telling.condition(one) for one in identity.wrong_when],
+        "self-test": {test.field: test.near if test.is_ is None else test.is_ for test in identity.self_test},
+        "variants": [variant.name for variant in identity.variants],
+    }
+
+
+def _guard(guard: grammar.Guard | None) -> dict[str, Any] | None:
+    if guard is None:
+        return None
+    return {
+        "every": guard.every,
+        "requests": [_request(one) for one in guard.requests],
+        "watches": guard.watch,
+        "expects": [telling.condition(one) for one in guard.expect],
+        "when": telling.when(guard.when),
+    }
+
+
+def _clock(clock: grammar.Clock | None) -> dict[str, Any] | None:
+    if clock is None:
+        return None
+    return {
+        "every": clock.every,
+        "requests": [_request(one) for one in clock.requests],
+        "at-most": clock.at_most,
+        "can-be-set": clock.set_ is not None,
+        "when": telling.when(clock.when),
     }
 
 
@@ -73,6 +101,7 @@ def _query(driver: CompiledDriver, name: str, query: grammar.Query, plain: Setti
         "query": name,
         "kind": query.kind,
         "every": query.every,
+        "silence": None if query.kind != "stream" else query.silence or 3 * query.every,
         "doc": query.doc,
         "when": telling.when(query.when),
         "requests": [_request(one) for one in records.asked(query, plain)[0]],
@@ -122,6 +151,7 @@ def _channel(channel: grammar.Channel, file: grammar.DriverFile) -> dict[str, An
         "kind": unit.kind if unit is not None else None,
         "unit-param": channel.unit.param if isinstance(channel.unit, Ref) else None,
         "decimals": channel.decimals,
+        "particle-size": channel.particle_size,
         "range": channel.range,
         "states": None if channel.states is None else {str(number): name for number, name in channel.states.items()},
         "computed": channel.compute is not None,

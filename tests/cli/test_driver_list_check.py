@@ -223,6 +223,20 @@ def test_show_tells_of_every_channel_and_keeps_to_80_columns(name: str) -> None:
     assert words == []
 
 
+def test_show_tells_what_is_watched_beside_the_readings() -> None:
+    said = " ".join(run("show", "lighthouse/remote").stdout.split())
+    assert "settings asked at each connect and every 5 min" in said
+    assert "a change of initial-delay, hold-time, set-sample-time, flow-unit-text, last-setting-change" in said
+    assert "off by more than 60 s; set where the site file says so" in said
+    assert "never set from here" in run("show", "met-one/6000").stdout
+    assert "test-integer is -12345" in run("show", "vaisala/hmp").stdout
+    assert "comes by itself; silent after 30 s" in run("show", "plantower/pms5003").stdout
+    counts = json.loads(run("show", "plantower/pms5003", "--json").stdout)["queries"][0]["channels"]
+    assert {c["id"]: c["particle-size"] for c in counts if c["particle-size"]} == {
+        "count-03": 0.3, "count-05": 0.5, "count-10": 1.0, "count-25": 2.5, "count-50": 5.0, "count-100": 10
+    }  # fmt: skip
+
+
 def test_show_computes_the_wire_time_from_the_frames(tmp_path: Path) -> None:
     path = tmp_path / "t-1.yaml"
     path.write_text(WHOLE + GOOD)

@@ -81,6 +81,50 @@ async def test_nothing_is_read_after_a_step_that_failed() -> None:
     assert len(wire.sent) == 1
 
 
+PAIRS = """\
+labmon-driver: 1
+maker: Test
+models: [T-1]
+title: Test T-1
+class: thermometer
+manual: {document: none, revision: none, pages: "1"}
+framings: [modbus-rtu]
+serial: {baud: 9600}
+base: modicon
+order: ORDER
+writes: [{holding: 40035, count: 2, effect: sets the time}]
+queries:
+  q:
+    every: 5 s
+    requests:
+      - {write: holding, at: 40035, type: TYPE, value: VALUE}
+      - {read: holding, at: 40001, count: 1, fields: {a: {at: 40001, type: u16}}}
+    channels: [{id: a, name: A, unit: "1"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "order", "words"),
+    [
+        ("u32", 0x69B1_3D20, "ABCD", (0x69B1, 0x3D20)),
+        ("i32", -2, "ABCD", (0xFFFF, 0xFFFE)),
+        ("i32", -2, "CDAB", (0xFFFE, 0xFFFF)),
+        ("f32", 36.5, "CDAB", (0x0000, 0x4212)),
+    ],
+)
+def test_a_setting_of_32_bits_is_written_by_two_of_function_code_6(
+    type_: str, value: float, order: str, words: tuple[int, int]
+) -> None:
+    """Lighthouse knows no function code 16: two writes, in the order of the registers."""
+    text = PAIRS.replace("TYPE", type_).replace("VALUE", str(value)).replace("ORDER", order)
+    driver = load_driver(Path("t-1.yaml"), text=text).driver
+    assert driver is not None
+    steps = driver.queries("modbus-rtu", 1, {})[0].steps
+    assert [step.request.encode(1)[:6] for step in steps[:2]] == [
+        bytes([1, 6, 0, 34 + n, word >> 8, word & 0xFF]) for n, word in enumerate(words)
+    ]
+
+
 async def test_a_write_is_followed_by_its_gap() -> None:
     text = (FOLDER / "lighthouse" / "remote.yaml").read_text()
     timing = "timing: {timeout: 500 ms, after-reply: 10 ms, after-write: 250 ms}"
