@@ -12,7 +12,7 @@ from labmon.acquisition.normalise import failed, readings_of
 from labmon.acquisition.plan import QueryPlan
 from labmon.acquisition.recorder import Recorder, Unstored
 from labmon.drivers.driver import Answer, Last, RecordReader, Turn
-from labmon.drivers.records import NewestReader, possible, same
+from labmon.drivers.records import IndexReader, NewestReader, possible, same
 from labmon.model.exchange import Exchange
 from labmon.model.reading import Flag, Reason, reason_text
 
@@ -50,6 +50,8 @@ class Records:
         self.told = False
         """Whether the channels were told anything since the start."""
         self._began = False
+        self._blind = False
+        """Whether it is not known which record was the last, and only the newest is taken."""
         self._taken: dict[tuple[int | None, str | None], None] = {}
         """The latest records of the present catch-up, which may never end."""
         self._unstored: Unstored | None = None
@@ -63,6 +65,8 @@ class Records:
     def read_as(self, plan: QueryPlan) -> None:
         """Read them from now on as another variant of the instrument has them; what was taken stays known."""
         self.plan, self.reader = plan, _reader(plan)
+        if isinstance(self.reader, IndexReader):
+            self.reader.only_newest = self._blind
 
     def forget(self) -> None:
         """The connection is a new one."""
@@ -79,6 +83,9 @@ class Records:
             self._waits_since = self._waits_since or now
             if now - self._waits_since <= PATIENCE:
                 return WAITS[-1]
+            self._go_blind(blind=isinstance(self.reader, IndexReader))
+        elif self._blind and recorder.remembers:
+            self._go_blind(blind=False)
         self._begin(recorder)
         if self._unstored is None:
             return 0.0
@@ -100,6 +107,15 @@ class Records:
         self._unstored = None
         self._waits, self._waits_since = 0, 0.0
         return 0.0
+
+    def _go_blind(self, *, blind: bool) -> None:
+        """Nobody knows yet what was taken of a buffer: its newest record is for the alarms, and read again with the
+        others when it is known; all that it holds would be taken for new, and raise its old alarms anew.
+        """
+        self._blind, self._began = blind, False
+        if isinstance(self.reader, IndexReader):
+            self.reader.only_newest = blind
+            self.reader.forget()
 
     def _begin(self, recorder: Recorder) -> None:
         if not self._began:
@@ -138,7 +154,7 @@ class Records:
 
     def _hand_on(self, recorder: Recorder, exchange: Exchange, answer: Answer) -> None:
         key = answer.key or ""
-        recorder.accept(exchange, key)
+        recorder.accept(exchange, None if self._blind else key)
         number = recorder.taken
         held = self._unstored or Unstored(number, number, self.last)
         self._unstored = held._replace(last=number)
@@ -170,7 +186,7 @@ class Records:
 
     def _check(self, recorder: Recorder, answer: Answer, lost: str) -> None:
         """Tell of records that are missing before this one, and of a clock that went back."""
-        if self.last is None:
+        if self.last is None or self._blind:
             return
         before = self._number(self.last[1])
         if lost:

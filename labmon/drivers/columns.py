@@ -81,18 +81,23 @@ class DelimitedBlock:
             raise ValueError(f"{column.field.name}: column {at} is {text!r}")
         return column.field.read(text)
 
-    def encode(self, raws: Mapping[str, Raw]) -> bytes:
-        """A reply with these raw values. Raises ValueError for a field that is missing and not optional."""
-        cells: dict[int, str] = {}
+    def encode(self, raws: Mapping[str, Raw], shown: bytes = b"") -> bytes:
+        """A reply with these raw values; `shown`: one of this form, of which all other columns are kept.
+
+        Raises ValueError for a field that is missing and not optional.
+        """
+        known = self._split.split(shown.decode("latin-1").strip(" \t"), MOST) if shown else []
+        cells = dict(enumerate(known))
         for column, _ in self._columns:
             raw = raws.get(column.field.name)
-            if isinstance(column.at, Beside):
+            at = column.at.find([cell.strip(" \t") for cell in known]) if isinstance(column.at, Beside) else column.at
+            if raw is None and not column.optional and not isinstance(column.at, Beside):
+                raise ValueError(f"{column.field.name}: a value is missing")
+            if isinstance(column.at, Beside) and (at is None or at >= len(known)):
                 if raw is not None:
                     self._beside(column.at, column.field.write(raw), cells)
-            elif raw is not None:
-                cells[column.at] = column.field.write(raw)
-            elif not column.optional:
-                raise ValueError(f"{column.field.name}: a value is missing")
+            elif at is not None and (raw is not None or at in cells):
+                cells[at] = "" if raw is None else column.field.write(raw)
         prefix = self.prefix.decode("latin-1")
         if prefix and not cells.get(0, "").startswith(prefix):
             # What the reply begins with may reach over several columns, and be the beginning of the last of them.
@@ -156,9 +161,16 @@ class FixedBlock:
             values.append(one.field.read(text))
         return values
 
-    def encode(self, raws: Mapping[str, Raw]) -> bytes:
-        """A reply with these raw values, numbers to the right, texts to the left. Raises ValueError."""
-        line = list(self.prefix.decode("latin-1").ljust(self._least if self._length is None else self._length))
+    def encode(self, raws: Mapping[str, Raw], shown: bytes = b"") -> bytes:
+        """A reply with these raw values, numbers to the right, texts to the left; all else as in `shown`.
+
+        Raises ValueError.
+        """
+        head = shown or self.prefix
+        line = list(head.decode("latin-1").ljust(self._least if self._length is None else self._length))
+        for one, _ in self._slices if shown else ():
+            end = len(line) if one.to is None else one.to
+            line[one.start : end] = " " * (end - one.start)
         for one, _ in sorted(self._slices, key=lambda pair: pair[0].start):
             raw = raws.get(one.field.name)
             if raw is None:

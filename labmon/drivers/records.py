@@ -235,6 +235,8 @@ class IndexReader:
         self._at: int | None = None
         """Place of the record taken last, from 0, as far as known."""
         self._count = 0
+        self.only_newest = False
+        """Whether nobody can say which record was taken last, so that none but the newest is read."""
         self._moved = False
         """Whether records came while others were read, and moved them."""
         self._searched: tuple[Last | None, int, int] | None = None
@@ -277,6 +279,8 @@ class IndexReader:
         if same(last, newest):
             self._searched = None
             return Turn([], shown=newest)
+        if self.only_newest:
+            return Turn([newest])
         if self._newest is not None:
             # It may have come after the others were counted, and would be looked for among those in vain.
             await self._one.look(link)

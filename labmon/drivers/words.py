@@ -374,10 +374,16 @@ class ByteBlock(WordBlock):
         values = super().decode(data.ljust(self.count, b"\0"))
         return [None if self._ends.get(n, 0) > there else value for n, value in enumerate(values)]
 
-    def encode(self, raws: Mapping[str, Raw]) -> bytes:
-        """The inverse of decode: it ends at the first optional field that is not given."""
+    def encode(self, raws: Mapping[str, Raw], shown: bytes = b"") -> bytes:
+        """The inverse of decode; it ends at the first optional field not given, other bits are as in `shown`."""
         given = {name: raw for name, raw in raws.items() if raw is not None}
-        data = bytearray(super().encode(given))
+        data = bytearray(shown[: self.count].ljust(self.count, b"\0"))
+        for f in self.fields:
+            for at, mask in bits_of(f, 0).items():
+                data[at] &= ~mask & 0xFF
+            if f.name in given:
+                f.put(data, 0, given[f.name])
+        data += shown[self.count :]
         missing = [self.fields[n].address for n in self._ends if self.fields[n].name not in given]
         if missing:
             del data[min(missing) :]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import Protocol
 
+from labmon.drivers.columns import DelimitedBlock, FixedBlock
 from labmon.drivers.compile import CompiledDriver
 from labmon.drivers.examples import bytes_of
 from labmon.drivers.query import CompiledQuery
@@ -107,6 +109,8 @@ class Spoken:
 
     def _payload(self, one: Text, raws: Mapping[str, Raw]) -> bytes:
         try:
+            if isinstance(one.block, ByteBlock | DelimitedBlock | FixedBlock):
+                return one.block.encode(raws, self._like(one.block))
             return one.encode(raws)
         except ValueError:
             # A pattern cannot be turned round: what an example shows, with other values in the places of its groups.
@@ -114,6 +118,14 @@ class Spoken:
                 if (found := one.block.expect.fullmatch(payload)) is not None:
                     return rewritten(found, {group_name(f.name): raws.get(f.name) for f in one.fields})
             raise
+
+    def _like(self, block: ByteBlock | DelimitedBlock | FixedBlock) -> bytes:
+        """A reply of this form that an example shows: what no field reads is as there. Empty where there is none."""
+        for payload in self._shown:
+            with suppress(ValueError):
+                block.decode(payload)
+                return payload
+        return b""
 
     def refusal(self, frame: bytes, code: str | None) -> bytes:
         """The reply by which it refuses, with this code or the first that the file shows.

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_samples import Samples, counts
 from test_line import Ask, Wire, plan_of
 from virtual_clock import run
 
 from labmon.acquisition.line import Line
-from labmon.acquisition.plan import QueryPlan
+from labmon.acquisition.plan import QueryPlan, Slot
 from labmon.acquisition.recorder import Unstored
 from labmon.acquisition.records import Records
 from labmon.drivers.driver import Answer, Outcome, Turn
+from labmon.drivers.load import load_driver
 from labmon.health.line import LineHealth
-from labmon.model.exchange import Exchange, Layout
+from labmon.model.exchange import Column, Exchange, Layout
 from labmon.model.reading import Flag
 
 NS = 10**9
@@ -51,6 +54,7 @@ class Recorder:
         self.last = last
         self.exchanges: list[Exchange] = []
         self.at: list[float] = []
+        self.keys: list[str | None] = []
         self.gaps: list[tuple[str, int, int, int]] = []
         self.events: list[str] = []
         self.flushes = 0
@@ -65,6 +69,7 @@ class Recorder:
 
     def accept(self, exchange: Exchange, key: str | None = None) -> None:
         self.exchanges.append(exchange)
+        self.keys.append(key)
         self.at.append(asyncio.get_running_loop().time() if asyncio._get_running_loop() else 0.0)
 
     def show(self, exchange: Exchange) -> None:
@@ -104,6 +109,20 @@ class Recorder:
     @property
     def late(self) -> list[int]:
         return [int(e.readings[0].value or 0) for e in self.exchanges if e.readings[0].flags & Flag.DETECTED_LATE]
+
+
+class Exchanging:
+    """A link to one instrument that stores samples."""
+
+    def __init__(self, instrument: Samples) -> None:
+        self.instrument = instrument
+
+    async def exchange(self, request: Any, timeout: float, *, gap: float = 0.0) -> bytes:
+        answer = self.instrument.answer(request.encode(1)[7:])
+        assert answer is not None
+        payload = request.match(b"\0\1\0\0" + (len(answer) + 1).to_bytes(2, "big") + b"\1" + answer, 1)
+        assert isinstance(payload, bytes)
+        return payload
 
 
 class Recorded(Ask):
@@ -271,6 +290,42 @@ def test_a_catch_up_that_never_ends_does_not_grow(monkeypatch: pytest.MonkeyPatc
         assert took(records, recorder, float(k), k, more=True)
     assert len(records._taken) == 50
     assert not took(records, recorder, 600.0, 480, more=True), "and knows again what it took lately"
+
+
+async def test_of_a_buffer_only_the_newest_is_taken_until_it_is_known_what_was_taken_before() -> None:
+    """All that it holds would raise its old alarms anew; nothing at all would hold back those of now."""
+    loaded = load_driver(Path(__file__).parents[1] / "e2e" / "drivers" / "test" / "indexed.yaml")
+    assert loaded.driver is not None
+    (query,) = loaded.driver.queries("modbus-tcp", 1, {})
+    instrument = Samples()
+    instrument.store(40)
+    link, recorder = Exchanging(instrument), Recorder()
+    columns = [Column(f"d0.{c.id}", "a", "d0", c.id, c.kind, c.unit) for c in query.channels]
+    slots = tuple(Slot(n, c.key, 1.0, 0.0, 0) for n, c in enumerate(columns))
+    records = Records(QueryPlan(query, 10.0, Layout("d0.record", tuple(columns)), slots))
+    recorder.remembers, now = False, 100.0
+
+    async def turn() -> bool:
+        nonlocal now
+        now += 3.0
+        if records.wait(recorder, now):  # type: ignore[arg-type]
+            return True
+        found = await records.reader.turn(link, records.last)  # type: ignore[arg-type]
+        return records.take(found, recorder, now, (START + 60 * 50) * NS, 0, 0)  # type: ignore[arg-type]
+
+    for _ in range(6):
+        await turn()
+    instrument.store()
+    for _ in range(3):
+        await turn()
+    assert recorder.ks == [counts(39), counts(40)]
+    assert recorder.keys == [None, None], "the last one that is known to the journal stays"
+    k = 30
+    recorder.remembers, recorder.last = True, ((START + 60 * k) * NS, f"{START + 60 * k}/{k + 1}")
+    while await turn():
+        pass
+    assert recorder.ks[2:] == [counts(n) for n in range(31, 41)]
+    assert None not in recorder.keys[2:]
 
 
 # ---------------------------------------------------------------- on the line

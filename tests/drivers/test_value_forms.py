@@ -271,6 +271,43 @@ def test_a_binary_reply_may_end_before_its_optional_fields() -> None:
     assert list(step.decode(bytes.fromhex("42 04 00 00 00 00 00 01 99"))) == [4, 0.0, 1]
 
 
+@pytest.mark.parametrize(
+    ("request_", "shown", "made"),
+    [
+        (
+            'columns: {delimiter: ","}, starts: "D,", fields: {x: {type: integer, column: 2}, '
+            "y: {type: integer, beside: {text: P, first: 3}}, z: {type: integer, column: 5, optional: true}}",
+            b"D,on,1,P,2,3,H",
+            b"D,on,7,P,8,,H",
+        ),
+        (
+            "columns: {fixed: 12}, fields: {x: {type: integer, from: 2, to: 5}, y: {type: integer, from: 6, to: 9}, "
+            "z: {type: integer, from: 9, to: 11, optional: true}}",
+            b"A 123b 45 6c",
+            b"A   7b  8  c",
+        ),
+    ],
+    ids=["delimited", "fixed"],
+)
+def test_what_no_field_reads_is_written_as_it_was_shown(request_: str, shown: bytes, made: bytes) -> None:
+    step = compiled(file_of(TEXT, f'      - {{send: "R", {request_}}}', channels("x", "y", "z"))).steps[0]
+    raws = {"x": 7, "y": 8, "z": None}
+    assert step.block.encode(raws, shown) == made
+    assert list(step.decode(made)) == [7, 8, None]
+    assert list(step.decode(step.block.encode(raws))) == [7, 8, None]
+
+
+def test_bits_that_no_field_reads_are_written_as_they_were_shown() -> None:
+    fields = "a: {at: 1, type: u8, part: [0, 3]}, x: {at: 2, type: u16, optional: true}"
+    text = file_of(
+        BINARY, f'      - {{send: "01", bytes: true, fields: {{{fields}}}}}', channels("a"), 'frame: {end: "0D"}\n'
+    )
+    block = compiled(text).steps[0].block
+    shown = bytes.fromhex("42 F1 00 02 99")
+    assert block.encode({"a": 5, "x": 0x1234}, shown) == bytes.fromhex("42 F5 12 34 99")
+    assert block.encode({"a": 5}, shown) == bytes.fromhex("42 F5")
+
+
 def test_fields_in_a_reply_of_hex() -> None:
     text = file_of(
         BINARY,
