@@ -18,6 +18,12 @@ import pytest
 _DEADLINE = 5.0
 
 
+def pytest_collection_finish() -> None:
+    """What importing and collecting made stays for good: the collections in and after each test need not walk it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run `async def` tests; a task that outlives its test fails it."""

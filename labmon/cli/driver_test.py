@@ -16,6 +16,7 @@ from labmon.cli.words import many
 
 if TYPE_CHECKING:
     from labmon.drivers.compile import CompiledDriver
+    from labmon.drivers.load import DriverLoad
     from labmon.simulate.proof import Trial
 
 
@@ -30,12 +31,28 @@ def test_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: boo
     framing of the file that can say the same. FILE may be a folder (all files in it), the id of a driver, or - for
     stdin. Needs no hardware. Exit code 1: an example fails, or there is none; 2: a file has mistakes.
     """
-    from labmon.simulate.proof import prove
+    sys.exit(asyncio.run(_test(list(loads(files, folders)), as_json)))
 
+
+async def _test(files: list[tuple[str, DriverLoad]], as_json: bool) -> int:
+    """Play the examples of all files at once, and tell of them in their order; the exit code."""
+    from labmon.simulate.proof import AT_ONCE, prove
+
+    turns = asyncio.Semaphore(AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        running = [
+            None if loaded.driver is None else group.create_task(prove(loaded.driver, turns)) for _, loaded in files
+        ]
+        return await _tell_all(files, running, as_json)
+
+
+async def _tell_all(
+    files: list[tuple[str, DriverLoad]], running: list[asyncio.Task[list[Trial]] | None], as_json: bool
+) -> int:
     told: list[dict[str, Any]] = []
     worst = 0
-    for name, loaded in loads(files, folders):
-        if loaded.driver is None:
+    for (name, loaded), playing in zip(files, running, strict=True):
+        if loaded.driver is None or playing is None:
             worst = WRONG_INPUT
             told.append({"file": name, "ok": False, "errors": [str(error) for error in loaded.errors], "trials": []})
             if not as_json:
@@ -43,7 +60,7 @@ def test_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: boo
                     click.echo(str(error))
                 click.echo(f"{name}: {many(len(loaded.errors), 'mistake')}, so nothing was tried")
             continue
-        trials = asyncio.run(prove(loaded.driver))
+        trials = await playing
         failed = [trial for trial in trials if trial.problems]
         if failed or not trials:
             worst = max(worst, SAID_NO)
@@ -52,7 +69,7 @@ def test_drivers(files: tuple[str, ...], folders: tuple[Path, ...], as_json: boo
             _tell(name, loaded.driver, trials)
     if as_json:
         click.echo(orjson.dumps(told).decode())
-    sys.exit(worst)
+    return worst
 
 
 def _rows(trials: list[Trial]) -> list[dict[str, Any]]:

@@ -24,8 +24,8 @@ from labmon.simulate.line import PtyLine, TcpLine
 from labmon.simulate.manners import Manners
 from labmon.simulate.replay import Played, Player, transposed
 
-AT_ONCE = 8
-"""Examples that are played at the same time, each on a line of its own."""
+AT_ONCE = 32
+"""Examples that are played at the same time, each on a line of its own: most of them wait for a reply not to come."""
 PATIENCE = 3.0
 """Seconds that a request waits at least: the far end answers at once, but this machine may be busy."""
 HASTE = 0.4
@@ -50,12 +50,12 @@ class Trial:
         return {**asdict(self), "problems": list(self.problems), "ok": not self.problems}
 
 
-async def prove(driver: CompiledDriver) -> list[Trial]:
+async def prove(driver: CompiledDriver, turns: asyncio.Semaphore | None = None) -> list[Trial]:
     """Play every example of a driver, in its own framing and in every other that can say the same.
 
-    Never raises for what stands in the file.
+    Never raises for what stands in the file. `turns` bounds the examples that are played at once, of several drivers.
     """
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(AT_ONCE) if turns is None else turns
     if driver.file.retry:
         # An example has each request once: what is asked again is the line's matter.
         driver = CompiledDriver(driver.id, driver.file.model_copy(update={"retry": []}), driver.source_text)
@@ -99,6 +99,8 @@ async def _tried(driver: CompiledDriver, example: grammar.Example, framing: str,
         line = TcpLine(player) if framing == "modbus-tcp" else PtyLine(player, Path(folder) / "port")
         await line.start()
         link = make_link(_endpoint(driver, line), cast(Framing, framing), least_quiet=QUIET)
+        # Who is no longer answered need not wait for it.
+        player.stumbled = partial(link.lost, "the example is over")
         try:
             unasked = partial(player.speak, line.send) if isinstance(line, PtyLine) else None
             return await _asked(driver, example, framing, player, link, unasked)

@@ -43,6 +43,8 @@ class Player:
         self.done = 0
         """Exchanges played to their end."""
         self.problems: list[str] = []
+        self.stumbled: Callable[[], None] | None = None
+        """Called at the first problem: nothing is answered from then on."""
         self._heard = b""
 
     def feed(self, buffer: bytearray, send: Callable[[bytes], None]) -> None:
@@ -59,7 +61,7 @@ class Player:
             if not self._is_next() and any(known.startswith(self._heard) for known in self.around):
                 return
             if self.done == len(self.exchanges):
-                self.problems.append(f"labmon sends {shown(self._heard)} after the last exchange")
+                self._stumble(f"labmon sends {shown(self._heard)} after the last exchange")
                 return
             wanted = self.exchanges[self.done].sent
             if not self._agrees(wanted):
@@ -108,11 +110,14 @@ class Player:
         heard = self._heard[: len(wanted)]
         first = 2 if self.tagged else 0
         if heard[first:] != wanted[first : len(heard)] or not wanted:
-            self.problems.append(
-                f"exchange {self.done + 1}: labmon sends {shown(self._heard)} instead of {shown(wanted)}"
-            )
+            self._stumble(f"exchange {self.done + 1}: labmon sends {shown(self._heard)} instead of {shown(wanted)}")
             return False
         return len(heard) == len(wanted)
+
+    def _stumble(self, problem: str) -> None:
+        self.problems.append(problem)
+        if self.stumbled is not None:
+            self.stumbled()
 
     def _answer(self, request: bytes, send: Callable[[bytes], None]) -> None:
         one = self.exchanges[self.done]

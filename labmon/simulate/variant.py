@@ -27,6 +27,9 @@ def identified(
     raws, payloads = shown(driver, "identity", identity, given)
     raws = completed(identity.steps, raws)
     said = driver.file.identity
+    for test in said.self_test if said is not None else ():
+        if test.field in identity.fields:
+            raws[test.field] = test.near if test.is_ is None else test.is_
     if said is None or not said.variants:
         return raws, payloads, {}
     own = _variant(identity, raws)

@@ -33,7 +33,7 @@ manual: {document: none, revision: none, pages: "1"}
 framings: [modbus-rtu, modbus-ascii]
 serial: {baud: 115200}
 address: {default: 1, from: 1, to: 247}
-timing: {timeout: 150 ms}
+timing: {timeout: 60 ms}
 identity:
   requests:
     - {read: holding, at: 9, count: 1, fields: {map: {at: 9, type: u16}}}
@@ -41,7 +41,7 @@ identity:
   wrong-when: [{field: map, is-not: 7}]
 queries:
   all:
-    every: 50 ms
+    every: 20 ms
     requests:
       - read: holding
         at: 1
@@ -87,7 +87,7 @@ lines:
 
 @pytest.fixture(autouse=True)
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labmon.acquisition.polled.RESTS", (0.3,))
+    monkeypatch.setattr("labmon.acquisition.polled.RESTS", (0.1,))
     monkeypatch.setattr("labmon.acquisition.resting.PROBE_SHARE", 0.9)
 
 
@@ -137,7 +137,7 @@ async def polled(folder: Path, framing: str = "modbus-rtu") -> AsyncIterator[Pla
     serial = PtyLine(made.line, port)
     recorder, health = Recorder(), LineHealth("bus")
     await serial.start()
-    link = make_link(plan.endpoint, plan.framing, quiet=plan.quiet, least_quiet=0.02)
+    link = make_link(plan.endpoint, plan.framing, quiet=plan.quiet, least_quiet=0.01)
     task = asyncio.create_task(Line(plan, link, recorder, health).run())
     try:
         yield Plant(made.by_device["incubator"], recorder, health, serial)

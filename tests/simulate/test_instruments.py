@@ -95,8 +95,13 @@ async def ask(made: Instrument, query: CompiledQuery, link: Conversation) -> Ans
     heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     link.listen(Listener([(query.stream, lambda payload, _: None if heard.done() else heard.set_result(payload))]))
     try:
-        made.advance(made.streaming.every[query.name])
-        return query.decode([await asyncio.wait_for(heard, 5.0)])
+        for _ in range(10):
+            # A line without a known beginning is whole only when the end of another one was heard before it.
+            made.advance(made.streaming.every[query.name])
+            await asyncio.wait([heard], timeout=0.3)
+            if heard.done():
+                return query.decode([heard.result()])
+        raise AssertionError("nothing is heard")
     finally:
         link.listen(None)
 
@@ -126,9 +131,16 @@ async def test_every_shipped_driver_in_every_framing(tmp_path: Path, driver: str
                 told = answers(query, await ask(made, query, link))
                 assert set(told) == {spec.id for spec in query.channels}
                 wrong = {name: value for name, value in told.items() if not isinstance(value, (int, float))}
-                allowed = {"not-available", "input-bad", "no-data"}
-                assert {reason_code(str(v)) for v in wrong.values()} <= allowed, wrong
+                for name, reason in wrong.items():
+                    allowed = {"not-available", "input-bad", "no-data"} | without(made, query, name)
+                    assert reason_code(str(reason)) in allowed, wrong
                 assert len(wrong) < len(told), "an instrument that works has values"
+
+
+def without(made: Instrument, query: CompiledQuery, channel: str) -> set[str]:
+    """Why a channel may have no value that an instrument tells only where it is set so."""
+    declared = next(c for c in made.driver.file.queries[query.name].channels if c.id == channel)
+    return {"wrong-mode"} if declared.sources and all(s.if_ is not None for s in declared.sources) else set()
 
 
 def resolution(made: Instrument, query: CompiledQuery, channel: str) -> float:
@@ -157,7 +169,8 @@ async def test_what_is_set_is_what_is_read(tmp_path: Path, driver: str, framing:
                     continue
                 first = answers(query, await ask(made, query, link))[spec.id]
                 if not isinstance(first, (int, float)):
-                    assert reason_code(str(first)) == "not-available", f"{spec.id}: {first}"
+                    allowed = {"not-available"} | without(made, query, spec.id)
+                    assert reason_code(str(first)) in allowed, f"{spec.id}: {first}"
                     continue
                 step = 10 ** -min(spec.decimals, 2)
                 for want in spec.states or (
