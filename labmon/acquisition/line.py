@@ -142,6 +142,8 @@ class Line:
         if poll.records is not None and (wait := poll.records.wait(self.recorder, started)):
             poll.due = started + wait  # what was read is not on the disk yet: others are polled meanwhile
             return
+        if device.identified and device.may_be_another(started):
+            device.forget_identity(started)
         if not await self.identify(device) or not await self.guarded(device):
             if self.link.is_open and not device.resting:
                 device.health.missed(poll.advance(self.clock()))
@@ -288,7 +290,7 @@ class Line:
     def success(self, device: PolledDevice, seconds: float) -> None:
         """It answered after so many seconds: it lives, and rests no more."""
         now = self.clock()
-        device.answered(seconds)
+        device.answered(seconds, now)
         self.connection.answered()
         device.health.record_success(seconds, now)
         if not device.told_alive:

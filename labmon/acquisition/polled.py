@@ -27,6 +27,8 @@ PROBE_FLOOR = 0.2
 """Seconds that a probe waits at least for its reply."""
 FULL_PROBE = 3
 """Every so many probes one has the full timeout: for what came back slower than it was."""
+SWAPPED = 5.0
+"""Seconds in which nobody unplugs an instrument and plugs in another."""
 STRETCH = 3.0
 """A device that answers late gets up to so many times its driver's timeout."""
 
@@ -158,6 +160,8 @@ class PolledDevice:
     identified: bool = False
     wrong: str = ""
     slowest: float = 0.0
+    heard: float = -math.inf
+    """When it last answered (monotonic)."""
     reason: str = ""
     told_alive: bool = False
     """Whether the alarm engine knows, since start, that it answers (an alarm may have been left active)."""
@@ -238,8 +242,13 @@ class PolledDevice:
         for errand in self.errands:
             errand.due = now
 
-    def answered(self, seconds: float) -> None:
+    def may_be_another(self, now: float) -> bool:
+        """Whether it failed, and was silent for so long that another instrument may have taken its place."""
+        return self.failures > 0 and now - self.heard > SWAPPED
+
+    def answered(self, seconds: float, now: float) -> None:
         """It answered after so many seconds: its failures are over."""
+        self.heard = now
         self.slowest = max(seconds, self.slowest * 0.999)
         self.failures = 0
         self.reason = ""

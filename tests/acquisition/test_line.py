@@ -456,3 +456,29 @@ def test_a_line_that_ends_closes_the_sessions_of_its_devices_first() -> None:
     play(plan_of(Ask("a")), wire, 2.0)
     assert closed == [True]
     assert not wire.is_open
+
+
+def test_who_was_silent_long_enough_to_be_swapped_is_asked_again_who_it_is() -> None:
+    class Identity:
+        wrong = False
+        variants: Mapping[str, Any] = {}
+
+        async def check(self, link: Any) -> Identified:
+            await link.exchange("d0", 1.0)
+            if self.wrong:
+                raise WrongInstrument("a kettle", "a probe")
+            return Identified("a probe")
+
+    identity, wire = Identity(), Wire()
+
+    def out() -> None:
+        wire.manner["d0"] = "silent"
+
+    def another() -> None:
+        wire.manner["d0"], identity.wrong = "good", True
+
+    # One poll fails, which is no rest yet.
+    recorder, line = play(plan_of(Ask("d0", every=60.0), identity=identity), wire, 400, {90: out, 150: another})
+    assert line.devices[0].health.rests == 0
+    assert max(recorder.good("d0")) < 1000 + 90
+    assert ("d0.wrong-instrument", True) in recorder.conditions
