@@ -320,6 +320,9 @@ class Request(Strict):
     listen: Literal[True] | None = None
     """Text or binary, in a query of kind stream: nothing is asked. Each frame that comes by itself, is delimited as
     `frame` says of replies and fits the form given here is one set of values."""
+    ends: Ends | None = None
+    """Listen: what such a frame may end with, where replies on the same port end otherwise. Left out: as `frame` says
+    of replies."""
     fields: dict[Id, Field] = {}
     """Where values stand in the reply."""
     changes: bool | None = None
@@ -358,7 +361,7 @@ _ALLOWED = {
     "write": {"repeat", "stride", "write", "at", "value", "values", "type", "order", "timeout", "after", "when"},
     "send": _ASKED | {"send", "reply", "pattern", "columns", "bytes", "starts", "answer", "fields", "changes"},
     "wait": {"wait", "when"},
-    "listen": {"listen", "reply", "pattern", "columns", "bytes", "starts", "fields", "when"},
+    "listen": {"listen", "reply", "pattern", "columns", "bytes", "starts", "ends", "fields", "when"},
     "call": {"call", "fields", "timeout", "after", "effect", "when"},
 }
 """Kind of request -> the keys that it may have."""

@@ -96,7 +96,10 @@ def text_step(request: grammar.Request, fields: Mapping[str, grammar.Field], set
 def listen_step(request: grammar.Request, fields: Mapping[str, grammar.Field], setting: Setting) -> Text:
     """A `listen` for one device. Raises ValueError where nothing tells where in a stream its frames are."""
     block, frame, replied = reply_of(request, fields, setting), frame_of(setting), checks(setting, "reply")
-    end = _end(frame, block, setting, sum(c.width for c in replied if not c.inside))
+    if request.ends is not None:
+        end: text.ReplyEnd = text.Terminated(tuple(setting.literal(one) for one in request.ends))
+    else:
+        end = _end(frame, block, setting, sum(c.width for c in replied if not c.inside))
     form = FrameForm(end, replied, reply_starts(setting), _transforms(frame))
     if setting.binary and not replied and not isinstance(end, text.Terminated):
         raise ValueError("a binary stream without checksum or end: its header may stand in its data")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import deque
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from labmon.links.errors import Garbled, LinkLost, Refused, Silent
+from labmon.links.frame import Terminated
 from labmon.links.link import Manner, Memory, Request
 from labmon.links.overdue import Overdue
 from labmon.links.stream import Listener
@@ -20,6 +23,8 @@ _BUFFER = 8192
 # Fewer bytes than this outside of an exchange are noise of a turnaround; from here on it may be somebody's reply.
 _STRAY = 4
 _TURNAROUND = 0.02
+_LONGEST_END = 8
+"""Bytes of a terminator that may have come before the rest of it."""
 _WITHIN_A_FRAME = 0.01
 """Seconds of silence that there may be between two pieces of one frame, converters and kernels included."""
 _SURFACE = 0.002
@@ -443,12 +448,37 @@ class Conversation:
         """Take a stream's frames out of what came; what is left for the exchange under way."""
         waiter = self._waiter
         waiting = waiter is not None and not waiter.done()
-        rest, unclear = listener.hear(data, now, self._may_answer if waiting or self._overdue is not None else None)
-        if unclear and waiter is not None and not waiter.done():
-            waiter.set_exception(Garbled("a frame that may be the reply, and may have come unasked"))
+        may_answer = self._may_answer if waiting or self._overdue is not None else None
+        ends = self._other_ends(listener) if waiting else set()
+        left = b""
+        for piece in _pieces((self._buffer + listener.kept)[-_LONGEST_END:], data, ends) if ends else (data,):
+            rest, unclear = listener.hear(piece, now, may_answer)
+            left += rest
+            if unclear and waiter is not None and not waiter.done():
+                waiter.set_exception(Garbled("a frame that may be the reply, and may have come unasked"))
+            if ends and self._is_whole(self._buffer + left + listener.kept, ends):
+                left += listener.finish()
         if waiting and self._request is not None and (manner := self._request.manner) is not None and manner.every:
-            rest += listener.release()  # a prompt does not end as frames do
-        return rest
+            left += listener.release()  # a prompt does not end as frames do
+        return left
+
+    def _other_ends(self, listener: Listener) -> set[bytes]:
+        """Terminators of the reply that is waited for that are none of the stream's."""
+        form = getattr(self._request, "form", None)
+        if form is None or not isinstance(form.end, Terminated):
+            return set()
+        return set(form.end.terminators) - listener.ends
+
+    def _is_whole(self, came: bytes, ends: set[bytes]) -> bool:
+        """Whether what came ends with the end of the reply, which a stream keeps as the beginning of a line."""
+        if self._request is None or not any(came.endswith(end) for end in ends):
+            return False
+        try:
+            return self._request.match(came, self._transaction) is not None
+        except Refused:
+            return True
+        except Exception:  # noqa: BLE001 - Garbled, or a fault that its own exchange tells
+            return False
 
     def _may_answer(self, frame: bytes) -> bool:
         """Whether a frame may be a reply that is waited for, or one that is overdue."""
@@ -486,3 +516,11 @@ class Conversation:
 def _wake(pause: asyncio.Future[None]) -> None:
     if not pause.done():
         pause.set_result(None)
+
+
+def _pieces(before: bytes, data: bytes, ends: set[bytes]) -> list[bytes]:
+    """The data cut behind each of the ends, of which the beginning may have come `before`."""
+    whole = before + data
+    cuts = {found.end() - len(before) for end in ends for found in re.finditer(re.escape(end), whole)}
+    edges = [0, *sorted(cut for cut in cuts if 0 < cut < len(data)), len(data)]
+    return [data[start:stop] for start, stop in pairwise(edges)]

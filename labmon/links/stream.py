@@ -58,6 +58,8 @@ class Listener:
         self._kinds = tuple(kinds)
         self._frames = tuple(dict.fromkeys(form.frame for form, _ in kinds))
         self._headed = all(frame.starts for frame in self._frames)
+        self.ends = {end for f in self._frames if isinstance(f.end, Terminated) for end in f.end.terminators}
+        """What lines end with."""
         self._buffer = b""
         self._in_step = self._headed
         self._old = 0
@@ -120,6 +122,16 @@ class Listener:
         """
         if self._buffer:
             self._in_step = self._headed
+        return self._taken(len(self._buffer))
+
+    @property
+    def kept(self) -> bytes:
+        """What came after the latest request and is kept as the beginning of a frame."""
+        return self._buffer[self._old :]
+
+    def finish(self) -> bytes:
+        """What is kept, now: it ends a reply, and whatever follows begins anew."""
+        self._in_step = True
         return self._taken(len(self._buffer))
 
     def _scan(self) -> tuple[_Cut | None, int]:

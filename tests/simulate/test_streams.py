@@ -22,6 +22,7 @@ from labmon.simulate.fault import FAULTS
 from labmon.simulate.instrument import Instrument
 from labmon.simulate.line import Instruments, PtyLine, TcpLine
 from labmon.simulate.made import framing_of
+from labmon.simulate.proof import prove
 
 HEAD = """\
 labmon-driver: 1
@@ -116,7 +117,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(folder: Path, text: str, *, tcp: bool) -> AsyncIterator[Bench]:
-    made = Instrument(driver(folder, text), "text" if text is LINES else "binary", None, {}, chance=random.Random(1))
+    made = Instrument(driver(folder, text), "binary" if text is FRAMES else "text", None, {}, chance=random.Random(1))
     made.jump("temperature", 36.5)
     for quantity in made.quantities.values():
         quantity.noise = 0.0
@@ -243,3 +244,45 @@ def test_only_who_speaks_can_be_told_how_often() -> None:
 
     with pytest.raises(ValueError, match="nothing unasked"):
         obey(Instrument(Catalogue().get("delta-ohm/hd402st"), "modbus-rtu", 1, {}), "every 1")
+
+
+PROMPTED = (
+    LINES[: LINES.index("frame:")]
+    + """\
+frame: {end: "\\r", reply-ends: ["\\r\\n*"]}
+queries:
+  air:
+    kind: stream
+    every: 2 s
+    requests:
+      - listen: true
+        reply: "[*]T {temperature}"
+        ends: ["\\r\\n"]
+        fields: {temperature: {type: number, form: ".2f"}}
+    channels: [{id: temperature, name: Temperature, unit: Cel}]
+  door:
+    every: 10 s
+    requests: [{send: "D", reply: "D {door}", fields: {door: {type: integer}}}]
+    channels: [{id: door, name: Door, unit: "1", states: {0: closed, 1: open}}]
+examples:
+  - query: air
+    origin: {printed: by hand}
+    exchanges: [{sent: "", got: "T 36.50\\r\\n"}]
+    readings: {temperature: 36.5}
+"""
+)
+
+
+async def test_lines_that_end_otherwise_than_replies_do(tmp_path: Path, eventually: Any) -> None:
+    (trial,) = await prove(driver(tmp_path, PROMPTED))
+    assert not trial.problems, trial
+    async with bench(tmp_path, PROMPTED, tcp=False) as one:
+        (asked,) = (q for q in one.made.queries if q.stream is None)
+        for door, temperature in ((0, 20.0), (1, 21.0), (0, 22.0), (1, 23.0)):
+            one.made.jump("door", door)
+            one.made.jump("temperature", temperature)
+            one.made.quantities["temperature"].noise = 0.0
+            one.made.advance(2.0)
+            await eventually(lambda temperature=temperature: one.values()[-1:] in ([temperature], []))
+            assert (await asked.ask(one.link)).outcomes[0].value == door
+        assert one.values() in ([20.0, 21.0, 22.0, 23.0], [21.0, 22.0, 23.0]), "the first may have been under way"
