@@ -72,6 +72,13 @@ def _children() -> set[str]:
     return found
 
 
+# A run in the background (`&`, nohup) is started with these ignored, and every command of a test would be as well.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
     """A command that a test runs in its own process sets what signals do: for all that is started after it too."""

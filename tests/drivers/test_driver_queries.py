@@ -228,7 +228,8 @@ def test_the_way_back_from_values_to_bytes(path: Path) -> None:
                 tried += 1
                 step = abs(spec.scale) if spec.raw_type not in ("f", "d") else 10.0**-spec.decimals
                 assert outcome.value == pytest.approx(wanted[spec.id], abs=step / 2 + 1e-6, rel=1e-6), spec.id
-    assert tried
+    # What a channel is made of may depend on the reply: those are set and read back on the simulated instrument.
+    assert tried or all(isinstance(c.from_, list) for q in driver.file.queries.values() for c in q.channels)
 
 
 def changed(driver: CompiledDriver, name: str, good: dict[str, Any]) -> dict[str, float | str]:

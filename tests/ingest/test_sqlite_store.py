@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from ranges import GATEWAY, HUMIDITY, SECOND, TEMPERATURE, channel, entry, record, simple
+from ranges import GATEWAY, HUMIDITY, SECOND, TEMPERATURE, channel, entry, record, simple, start_of
 
 from labmon.ingest.sqlite_readings import SqliteReadings, StoredReading
 from labmon.ingest.sqlite_store import SqliteStore
@@ -190,16 +190,17 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_full_disk_denies_and_keeps_nothing_of_the_range(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
+    start = start_of(5000)
     with opened(path) as store:
-        store.write(simple(3), "lab", GATEWAY)
+        store.write(simple(3, start=start), "lab", GATEWAY)
         assert store._file is not None
         store._file.execute("PRAGMA max_page_count = 10")
         with pytest.raises(StoreError, match="database or disk is full") as error:
-            store.write(simple(5000), "lab", GATEWAY)
+            store.write(simple(5000, start=start), "lab", GATEWAY)
         assert error.value.kind == "denied"
         assert count(path) == 6
         # With room again it goes on by itself; the ids of the transaction that was undone are not used.
-        assert store.write(simple(5000), "lab", GATEWAY) == Written(10000)
+        assert store.write(simple(5000, start=start), "lab", GATEWAY) == Written(10000)
     assert count(path) == 10000
 
 
