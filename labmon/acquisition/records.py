@@ -12,7 +12,9 @@ from labmon.acquisition.normalise import failed, readings_of
 from labmon.acquisition.plan import QueryPlan
 from labmon.acquisition.recorder import Recorder, Unstored
 from labmon.drivers.driver import Answer, Last, RecordReader, Turn
-from labmon.drivers.records import IndexReader, NewestReader, possible, same
+from labmon.drivers.record_index import IndexReader
+from labmon.drivers.record_readers import NewestReader
+from labmon.drivers.records import possible, same
 from labmon.model.exchange import Exchange
 from labmon.model.reading import Flag, Reason, reason_text
 

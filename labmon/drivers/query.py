@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from labmon.drivers import computed, grammar, meaning, records, streams
+from labmon.drivers import computed, grammar, meaning, record_readers, records, streams
 from labmon.drivers.asking import Asking
 from labmon.drivers.conditions import FieldIndex
 from labmon.drivers.driver import Answer, ChannelSpec, Outcome, Sign
@@ -129,9 +129,9 @@ class CompiledQuery:
             answer.signs = [Sign(name, raws[at], within) for name, at, within in self._alive]
         return answer
 
-    def reader(self) -> records.Reader:
+    def reader(self) -> record_readers.Reader:
         """A reader of its records, for one device. Raises ValueError for a query of live values."""
-        return records.reader(self, self._grammar, self._setting)
+        return record_readers.reader(self, self._grammar, self._setting)
 
     @staticmethod
     def _raw(raws: Sequence[Raw], at: int | None) -> Raw:
