@@ -100,6 +100,7 @@ pytestmark = pytest.mark.usefixtures("no_daemon")
 
 def test_bytes_orders_range_identity_and_timing(sensor: Bench) -> None:
     sensor.instrument.jump("oxygen", 98.75)
+    sensor.instrument.quantities["oxygen"].noise = 0.0
     result = run("hamilton/visiferm", *sensor.place, "--times", 3)
     assert result.exit_code == 0, result.output
     assert "sent     01 03 08 29 00 0A 16 65" in result.stdout
