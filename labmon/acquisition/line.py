@@ -204,10 +204,7 @@ class Line:
             self.connection.lost(error)
             return False
         except LinkError as error:
-            await self._failure(device, error, started)
-            device.reason = error.reason
-            if device.tired and not device.resting:
-                self.resting.begin(device, None)
+            await self._unanswered(device, error, started)
             return False
         except Exception as error:  # noqa: BLE001 - as in ask
             device.reason = self.internal(device, "identity", error).reason
@@ -237,10 +234,7 @@ class Line:
             self.connection.lost(error)
             return False
         except LinkError as error:
-            await self._failure(device, error, started)
-            device.reason = error.reason
-            if device.tired and not device.resting:
-                self.resting.begin(device, None)
+            await self._unanswered(device, error, started)
             if device.identified:  # else whoever stands there now might be asked, and have its clock set
                 errand.due = self.clock() + min(errand.every, RETRY)
             return False
@@ -251,6 +245,13 @@ class Line:
         self.success(device, self.clock() - started)
         errand.due = self.clock() + errand.every
         return True
+
+    async def _unanswered(self, device: PolledDevice, error: LinkError, started: float) -> None:
+        """What is asked besides the queries failed: its queries say why, and it rests as after any failure."""
+        await self._failure(device, error, started)
+        device.reason = error.reason
+        if device.tired and not device.resting:
+            self.resting.begin(device, None)
 
     def internal(self, device: PolledDevice, what: str, error: Exception) -> LinkError:
         """A fault in labmon itself, told once: it costs this device alone."""

@@ -314,19 +314,22 @@ def test_the_wrong_instrument_gives_no_values_and_one_condition() -> None:
     assert ("d0.dead", True) not in recorder.conditions
 
 
+class Swappable:
+    """Who stands at d0, until somebody swaps it."""
+
+    wrong = False
+    variants: Mapping[str, Any] = {}
+
+    async def check(self, link: Any) -> Identified:
+        await link.exchange("d0", 1.0)
+        if self.wrong:
+            raise WrongInstrument("a kettle", "a probe")
+        return Identified("a probe")
+
+
 def test_who_is_not_identified_is_asked_nothing_else_and_its_clock_is_not_set() -> None:
     """An instrument dies while its clock is read, and another one takes its place."""
     asked: list[float] = []
-
-    class Identity:
-        wrong = False
-        variants: Mapping[str, Any] = {}
-
-        async def check(self, link: Any) -> Identified:
-            await link.exchange("d0", 1.0)
-            if self.wrong:
-                raise WrongInstrument("a kettle", "a probe")
-            return Identified("a probe")
 
     class Clock:
         every, at_most, can_be_set = 1.0, 60.0, True
@@ -339,7 +342,7 @@ def test_who_is_not_identified_is_asked_nothing_else_and_its_clock_is_not_set() 
         async def set(self, link: Any, now: int) -> None:
             await link.exchange("d0", 1.0)
 
-    identity, wire = Identity(), Wire()
+    identity, wire = Swappable(), Wire()
     plan = plan_of(Ask("d0", every=600.0), identity=identity)
     plan = replace(plan, devices=(replace(plan.devices[0], clock=Clock(), set_clock=True),))  # type: ignore[arg-type]
 
@@ -459,17 +462,7 @@ def test_a_line_that_ends_closes_the_sessions_of_its_devices_first() -> None:
 
 
 def test_who_was_silent_long_enough_to_be_swapped_is_asked_again_who_it_is() -> None:
-    class Identity:
-        wrong = False
-        variants: Mapping[str, Any] = {}
-
-        async def check(self, link: Any) -> Identified:
-            await link.exchange("d0", 1.0)
-            if self.wrong:
-                raise WrongInstrument("a kettle", "a probe")
-            return Identified("a probe")
-
-    identity, wire = Identity(), Wire()
+    identity, wire = Swappable(), Wire()
 
     def out() -> None:
         wire.manner["d0"] = "silent"
