@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,7 +13,6 @@ from labmon.drivers.words import registers_of
 from labmon.units import UNITS
 
 TABLES = ("holding", "input", "coils", "discrete")
-_ID = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,6 @@ class Draft:
     got: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
     """What the manual says that they mean."""
-
-
-def id_of(text: str) -> str:
-    """A text as an id: `GMP 252` is `gmp-252`."""
-    return _ID.sub("-", text.lower()).strip("-") or "x"
 
 
 def point(text: str, *, modbus: bool) -> Point:

@@ -86,7 +86,9 @@ class RecordIndex(Strict):
 
 
 class RecordQueue(Strict):
-    """The requests read the oldest record that waits. It is popped when it is on labmon's disk."""
+    """The requests read the oldest record that waits. It is popped when it is on labmon's disk; while the disk
+    fails, after 2 s.
+    """
 
     pop: Request
     """The request that takes the oldest record away."""
@@ -151,7 +153,8 @@ class Record(Strict):
     queue: RecordQueue | None = None
     """Records wait in a queue and are popped."""
     logger: RecordLogger | None = None
-    """Records come block by block, by commands; the next is asked for when the one before is on labmon's disk."""
+    """Records come block by block, by commands; the next is asked for when the one before is on labmon's disk;
+    while the disk fails, after 2 s."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Record:
