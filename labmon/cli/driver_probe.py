@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,6 +123,10 @@ def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) 
     from labmon.links.opening import make_link
 
     async def main() -> str:
+        # By the loop, so that Ctrl-C falls between two callbacks and not into one.
+        task = asyncio.current_task()
+        if task is not None and threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
         link = Watched(make_link(target.endpoint, target.framing, quiet=target.quiet, trace=TRACE))
         try:
             await link.open()
@@ -138,7 +144,7 @@ def _talk(target: Target, body: Callable[[Watched], Coroutine[Any, Any, None]]) 
     _refuse_held(target)
     try:
         return asyncio.run(main())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return "interrupted"
 
 

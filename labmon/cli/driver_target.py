@@ -134,6 +134,8 @@ def _device(given: Given) -> Target:
             "--port or --host",
             WRONG_INPUT,
         )
+    if "/" in given.target or given.target.endswith(".yaml"):
+        fail(f"{given.target} is a driver: say also where the instrument is, by --port or --host", WRONG_INPUT)
     loaded = load(given.site)
     plan = loaded.plan
     found = [] if plan is None else [(line, d) for line in plan.lines for d in line.devices if d.id == given.target]

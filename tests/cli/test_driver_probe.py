@@ -112,6 +112,13 @@ def test_bytes_orders_range_identity_and_timing(sensor: Bench) -> None:
     assert [line for line in result.stdout.splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.parametrize("target", ["vaisala/hmp", "hmp.yaml"])
+def test_a_driver_without_a_place_asks_for_it(target: str) -> None:
+    result = run(target)
+    assert result.exit_code == 2
+    assert result.stderr == f"labmon: {target} is a driver: say also where the instrument is, by --port or --host\n"
+
+
 def test_everything_is_in_the_json_too(sensor: Bench) -> None:
     sensor.instrument.jump("temperature", 37.0)
     found = json.loads(run("hamilton/visiferm", *sensor.place, "--query", "temperature", "--json").stdout)
